@@ -1,0 +1,61 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"volley/stats"
+)
+
+// Job is everything an engine needs to know of one run.
+type Job struct {
+	RunID         string
+	ConfigVersion string
+	Document      []byte // the YAML plan, already validated by the caller's build
+	NodeID        string
+	Region        string
+	Seed          int64
+	Client        Client
+}
+
+// Client holds the node-local settings of the load's HTTP client, those that
+// do not come from the plan.
+type Client struct {
+	ClientCertPath string
+	ClientKeyPath  string
+	ProxyFromEnv   bool
+	ThinkTimeScale float64 // multiplies think times; 1 leaves them
+}
+
+// ErrUnknownRun is returned by Run for a run that was not prepared.
+var ErrUnknownRun = errors.New("run is not prepared")
+
+// StopCause is given as the cause when a Run's context is cancelled and says
+// how long running iterations may go on.
+type StopCause struct {
+	Reason string        // "stop", "signal", "replaced"
+	Grace  time.Duration // at most; the plan's gracefulStop if that is shorter
+}
+
+func (c *StopCause) Error() string { return "run stopped: " + c.Reason }
+
+// Engine generates the load of one node. There are two: InProcess, and Child,
+// which speaks to an InProcess in a child process; one conformance suite runs
+// on both. All methods may be called concurrently; several runs may be
+// prepared and one may start while another drains.
+type Engine interface {
+	// Prepare parses the plan and builds all that the run needs. It is
+	// idempotent for one RunID and version. Its error is the reason why this
+	// node refuses the plan.
+	Prepare(ctx context.Context, job Job) error
+	// Run opens the run's connections, sends its first request at start (a
+	// start in the past joins the curve at its place), and blocks until the run has
+	// ended and drained. live, unless nil, is given the cumulative summary at
+	// the first request and once a second. Cancelling ctx (see StopCause) ends the run early.
+	// The summary is the final one; it may accompany an error, which means
+	// that the engine itself failed.
+	Run(ctx context.Context, runID string, start time.Time, live func(*stats.Summary)) (*stats.Summary, error)
+	// Discard forgets a prepared run that shall not start.
+	Discard(runID string)
+}
