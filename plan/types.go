@@ -29,10 +29,13 @@ type Metadata struct {
 
 // Config is how requests are sent, by whom and for how long.
 type Config struct {
-	BaseURL       string            `yaml:"baseUrl"`
-	Workers       int               `yaml:"workers"`  // default 10
-	Duration      time.Duration     `yaml:"duration"` // includes Warmup
-	Timeout       time.Duration     `yaml:"timeout"`  // of one request, default 30s
+	BaseURL string `yaml:"baseUrl"`
+	Workers int    `yaml:"workers"` // default 10
+	// Duration includes Warmup. It is the sum of the stages if the plan leaves
+	// it out, and 0, for unbounded, with Load.Iterations; without those, 0 is
+	// a run that ends at once.
+	Duration      time.Duration     `yaml:"duration"`
+	Timeout       time.Duration     `yaml:"timeout"` // of one request, default 30s
 	SkipTLSVerify bool              `yaml:"skipTlsVerify"`
 	CustomHeaders Headers           `yaml:"customHeaders"`
 	ResolveTarget ResolveTarget     `yaml:"resolveTargetAddr"`
@@ -119,8 +122,8 @@ type Load struct {
 	Arrival    string        `yaml:"arrival"`    // uniform, poisson
 	RampUp     time.Duration `yaml:"rampUp"`     // concurrent
 	Iterations *int64        `yaml:"iterations"` // the run ends after so many
-	Scope      string        `yaml:"scope"`      // node, cluster
-	MaxWorkers int           `yaml:"maxWorkers"`
+	Scope      string        `yaml:"scope"`      // node (also if left out), cluster
+	MaxWorkers int           `yaml:"maxWorkers"` // default: config.workers if named, else 10000
 	MaxBacklog time.Duration `yaml:"maxBacklog"` // default 1s
 }
 

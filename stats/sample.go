@@ -19,6 +19,12 @@ const (
 	ErrGenerator // the generator ran out of descriptors, ports or memory
 )
 
+// errorKinds is how many kinds there are, ErrNone included.
+const errorKinds = int(ErrGenerator) + 1
+
+// maxStatus is the highest status code that is counted by its number.
+const maxStatus = 999
+
 // Sample is one request as the engine saw it. Durations are nanoseconds.
 type Sample struct {
 	Step     int           // index into Layout.Steps
@@ -29,8 +35,13 @@ type Sample struct {
 	Kind     ErrorKind
 	Complete bool // a complete response or a timeout: it counts in the histograms
 	NewConn  bool // the request opened a connection
-	BytesIn  int64
-	BytesOut int64
+	// Partial marks an attempt or redirect hop that was not the step's last: it
+	// is a request with a service time, but has no latency and is no error.
+	Partial          bool
+	AssertionsPassed int
+	AssertionsFailed int
+	BytesIn          int64
+	BytesOut         int64
 }
 
 // Arrival is how one arrival of the load curve was started.
@@ -40,6 +51,26 @@ type Arrival struct {
 	// WorkerFree is true if a worker was waiting when the arrival fell due:
 	// then Sent-Due is the generator's own lag, otherwise the target's.
 	WorkerFree bool
+	// CatchUp is true if the arrival was held back by the rule that a backlog
+	// is worked off at no more than 110 % of the curve.
+	CatchUp bool
+}
+
+// Outcome is how an iteration ended.
+type Outcome uint8
+
+// The outcomes of an iteration. Succeeded and Failed are both completed.
+const (
+	Succeeded   Outcome = iota
+	Failed              // a step was an error
+	Interrupted         // cancelled: in no percentile, no error
+)
+
+// Iteration is one run through a scenario.
+type Iteration struct {
+	Step     int           // index into Layout.Steps of any step of the scenario
+	Duration time.Duration // from the start of the iteration to its end
+	Outcome  Outcome
 }
 
 // StepKey names a step of a scenario.
@@ -48,7 +79,8 @@ type StepKey struct {
 	Step     string `json:"step"`
 }
 
-// Layout is what a Recorder counts separately; fixed for a run.
+// Layout is what a Recorder counts separately; fixed for a run. Steps of one
+// name in one scenario are counted together.
 type Layout struct {
 	Steps []StepKey
 }

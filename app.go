@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"volley/control"
+	"volley/loadgen"
+	"volley/node"
+	"volley/plan"
+	"volley/settings"
+	"volley/stats"
+)
+
+const (
+	// drainTimeout is within what Cloud Run, Docker and Nomad grant after SIGTERM.
+	drainTimeout = 7 * time.Second
+	// standaloneDelay is the start lead where there is nobody to wait for:
+	// connections are opened in it.
+	standaloneDelay = 500 * time.Millisecond
+	recheckEvery    = 10 * time.Second
+	defaultPlan     = "/etc/volley/config.yaml"
+	engineClose     = 2 * time.Second
+)
+
+// app is one volley: the parts of house.md, wired.
+type app struct {
+	logging
+	set     settings.Settings
+	self    node.Member
+	runner  *runner
+	results *results
+	metrics *stats.Metrics
+	node    *node.Node
+	lag     *lagMeter
+	usage   cpuUsage
+
+	listeners listeners
+	control   *control.Server
+	loops     []func(context.Context) error // long-lived parts besides the node
+	closers   []func()                      // in reverse order, after the loops
+}
+
+// listeners are opened before anything starts: a port that is taken is an error at once.
+type listeners struct{ control, metrics, cluster net.Listener }
+
+// newApp opens listeners and wires the parts. Its errors say what to change.
+func newApp(set settings.Settings, l logging) (*app, error) {
+	a := &app{logging: l, set: set, lag: &lagMeter{}}
+	if strings.HasPrefix(set.Run.ResultFile, "gs://") {
+		return nil, invalid(fmt.Errorf("RESULT_FILE %q: uploading is not in this version (a local path)", set.Run.ResultFile))
+	}
+	if err := a.listen(); err != nil {
+		a.close()
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *app) listen() error {
+	open := func(name, addr string, to *net.Listener) error {
+		if addr == "" {
+			return nil
+		}
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		*to = ln
+		a.closers = append(a.closers, func() { ln.Close() })
+		return nil
+	}
+	if err := open("CLUSTER_HEALTH_ADDR", a.set.Control.Addr, &a.listeners.control); err != nil {
+		return err
+	}
+	if err := open("METRICS_ADDR", a.set.Control.MetricsAddr, &a.listeners.metrics); err != nil {
+		return err
+	}
+	if !a.set.Cluster.Enabled {
+		return nil
+	}
+	return open("CLUSTER_BIND_ADDR", a.set.Cluster.BindAddr, &a.listeners.cluster)
+}
+
+func (a *app) wire() error {
+	build := buildInfo()
+	var err error
+	a.metrics, err = stats.NewMetrics(a.set.Node.MetricNamespace, stats.BuildInfo{Version: build.Version, Revision: build.Revision, GoVersion: build.GoVersion})
+	if err != nil {
+		return invalid(err)
+	}
+	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
+	engine, err := a.openEngine()
+	if err != nil {
+		return err
+	}
+	source, err := a.source()
+	if err != nil {
+		return invalid(err)
+	}
+	opt := node.Options{
+		Source: source.Source, SourceName: source.name, SourceHash: source.hash, RecheckEvery: recheckEvery,
+		ConfigTimeout: a.set.Source.Timeout, StartDelay: standaloneDelay, KeepAlive: a.set.Run.KeepAlive,
+		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
+	}
+	if a.set.Cluster.Enabled {
+		a.warnIgnored()
+		if err := a.joinCluster(&opt); err != nil {
+			return err
+		}
+	}
+	a.runner = &runner{engine: engine, self: a.self, metrics: a.metrics, client: loadgen.Client{
+		ClientCertPath: a.set.Run.ClientCertPath, ClientKeyPath: a.set.Run.ClientKeyPath,
+		ProxyFromEnv: a.set.Run.ProxyFromEnv, ThinkTimeScale: a.set.Run.ThinkTimeScale,
+	}}
+	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile}
+	opt.Self, opt.Runner = a.self, a.runner
+	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
+	if a.node, err = node.New(opt); err != nil {
+		return err
+	}
+	a.metrics.SetNode(a.nodeState)
+	a.control = control.New(control.Options{
+		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
+	})
+	a.loops = append(a.loops, a.lag.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
+	if a.listeners.metrics != nil {
+		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })
+	}
+	return nil
+}
+
+// openEngine makes the load engine: a child process in a cluster, so that
+// load never slows consensus.
+func (a *app) openEngine() (loadgen.Engine, error) {
+	mode := a.set.Run.EngineMode
+	if mode == "" {
+		mode = "inproc"
+		if a.set.Cluster.Enabled {
+			mode = "child"
+		}
+	}
+	if mode == "inproc" {
+		if a.set.Cluster.Enabled {
+			a.log.Warn("ENGINE_MODE=inproc in a cluster: a saturated CPU may cost the leadership", "event", "settings_warning")
+		}
+		return loadgen.NewInProcess(a.log), nil
+	}
+	child, err := loadgen.OpenChild(context.Background(), loadgen.ChildConfig{Log: a.log})
+	if err != nil {
+		return nil, fmt.Errorf("start the load engine: %w", err)
+	}
+	a.closers = append(a.closers, func() { child.Close() })
+	return child, nil
+}
+
+// check validates a document for a node: it must parse, and this version must
+// be able to run all of it.
+func (a *app) check(document []byte) (node.Checked, error) {
+	p, warnings, err := plan.Parse(document)
+	if err != nil {
+		return node.Checked{}, err
+	}
+	if notes := loadgen.Unsupported(p); len(notes) > 0 {
+		return node.Checked{}, fmt.Errorf("this version cannot run the plan: %s", strings.Join(notes, "; "))
+	}
+	c := node.Checked{
+		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
+		Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
+	}
+	if c.Tenant == "" {
+		c.Tenant = a.set.Node.Tenant
+	}
+	for _, w := range warnings {
+		c.Warnings = append(c.Warnings, w.String())
+	}
+	return c, nil
+}
+
+// inWords says what each node does.
+func inWords(p *plan.Plan) string {
+	what := fmt.Sprintf("each node runs %d workers for %s, %s", p.Config.Workers, p.Config.Duration, p.Load.Model)
+	switch {
+	case p.Load.Target != nil:
+		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)
+	case p.Load.Min != nil && p.Load.Max != nil:
+		return fmt.Sprintf("%s from %g to %g iterations/s", what, *p.Load.Min, *p.Load.Max)
+	}
+	return what
+}
+
+// run lives the app and returns its exit code.
+func (a *app) run(ctx context.Context) int {
+	defer a.close()
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(loops)
+	for _, loop := range a.loops {
+		g.Go(func() error { return loop(gctx) })
+	}
+	// A part that fails ends the node in order, like a signal, but the code tells.
+	nodeCtx, endNode := context.WithCancel(ctx)
+	defer endNode()
+	defer context.AfterFunc(gctx, endNode)()
+	ending := a.node.Run(nodeCtx)
+	failed := gctx.Err() != nil && loops.Err() == nil
+	stop()
+	err := g.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Error(err.Error(), "event", "part_failed")
+		if failed {
+			return node.ExitFailure
+		}
+	}
+	if ending.ExitCode == node.ExitOK {
+		a.log.Info("exit: "+ending.Reason, "event", "exit", "exit_code", ending.ExitCode)
+	} else {
+		a.log.Error("exit: "+ending.Reason, "event", "exit", "exit_code", ending.ExitCode)
+	}
+	return ending.ExitCode
+}
+
+func (a *app) close() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		a.closers[i]()
+	}
+	a.closers = nil
+}
+
+// nodeState feeds the metrics of the node and the cluster.
+func (a *app) nodeState() stats.NodeState {
+	st := a.node.Status()
+	s := stats.NodeState{
+		NodeID: st.NodeID, Region: st.Region, State: st.State, Phase: st.Phase, Clustered: st.ClusterEnabled,
+		LeaderChanges: a.node.LeaderChanges(), Term: st.Term, Members: map[string]int{}, ClockOffsets: map[string]time.Duration{},
+		ControlLag: a.lag.last(),
+	}
+	if st.Config != nil {
+		s.ConfigVersion, s.ConfigSource, s.ConfigRevision = st.Config.Version, st.Config.Source, st.Config.Revision
+	}
+	for _, m := range st.Members {
+		s.Members[m.Suffrage]++
+		s.ClockOffsets[m.NodeID] = time.Duration(m.ClockOffsetMs * float64(time.Millisecond))
+	}
+	for k, n := range a.node.Attempts() {
+		s.DeliveryAttempts = append(s.DeliveryAttempts, stats.DeliveryAttempts{Node: k.Node, Result: k.Result, N: int64(n)})
+	}
+	return s
+}
+
+// planFile is where a standalone run looks for its plan.
+func (a *app) planFile() string {
+	if a.set.Run.ConfigFile != "" {
+		return a.set.Run.ConfigFile
+	}
+	if _, err := os.Stat(defaultPlan); err == nil {
+		return defaultPlan
+	}
+	return ""
+}

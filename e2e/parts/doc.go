@@ -1,0 +1,6 @@
+// Package parts builds and runs the real servers that the tests meet: Consul
+// and fake-gcs-server, from the Go modules pinned in e2e/tools. A build takes
+// minutes, so it happens once per machine and version; see Build.
+//
+// Only tests import it. It imports nothing of ours.
+package parts

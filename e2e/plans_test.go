@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// load is the plan that most tests run: so many requests a second from every
+// node, for so long.
+type load struct {
+	rps     int
+	seconds int
+	path    string // "" = /x
+}
+
+// due is how many requests one node owes.
+func (l load) due() int64 { return int64(l.rps) * int64(l.seconds) }
+
+func (l load) duration() time.Duration { return time.Duration(l.seconds) * time.Second }
+
+// plan writes the load as a plan against a target.
+func (l load) plan(base string) string {
+	path := l.path
+	if path == "" {
+		path = "/x"
+	}
+	return fmt.Sprintf(`version: "1.0"
+metadata:
+  name: e2e
+config:
+  baseUrl: %s
+  workers: 10
+  duration: %ds
+  timeout: 5s
+  gracefulStop: 2s
+load:
+  model: rps
+  target: %d
+scenarios:
+  - name: check
+    steps:
+      - name: get
+        request:
+          method: GET
+          path: %s
+        assertions:
+          - type: statusCode
+            expected: 200
+`, base, l.seconds, l.rps, path)
+}
+
+// versionOf is the config version of a plan without data files.
+func versionOf(plan string) string {
+	sum := sha256.Sum256([]byte(plan))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// badPlan is a plan with one mistake.
+type badPlan struct {
+	name string
+	text string
+	line int    // of the mistake
+	path string // of the field, "" for one of syntax
+}
+
+// badPlans makes one plan per kind of mistake out of a good one.
+func badPlans(t testing.TB, good string) []badPlan {
+	t.Helper()
+	spoil := func(name, path, old, replacement string) badPlan {
+		before, _, found := strings.Cut(good, old)
+		if !found {
+			t.Fatalf("plan has no %q", old)
+		}
+		return badPlan{
+			name: name, text: strings.Replace(good, old, replacement, 1),
+			line: 1 + strings.Count(before, "\n"), path: path,
+		}
+	}
+	return []badPlan{
+		spoil("syntax", "", "workers: 10", "workers: [10"),
+		spoil("type", "config.workers", "workers: 10", "workers: many"),
+		spoil("semantic", "load.target", "target: ", "target: -"),
+	}
+}

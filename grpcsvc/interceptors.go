@@ -1,0 +1,107 @@
+package grpcsvc
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"volley/node"
+)
+
+const (
+	authHeader = "authorization"
+	bearer     = "Bearer "
+)
+
+// guard is what every call passes before it reaches a service.
+type guard struct {
+	token string // "" = none is asked for
+	log   *slog.Logger
+}
+
+// options installs the guard, in the order recovery, errors, token, deadline.
+func (g *guard) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(g.unary),
+		grpc.ChainStreamInterceptor(g.stream),
+	}
+}
+
+func (g *guard) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (out any, err error) {
+	defer g.recover(info.FullMethod, &err)
+	if err := g.admit(ctx, info.FullMethod); err != nil {
+		return nil, toStatus(err)
+	}
+	if err := checkDeadline(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	out, err = handle(ctx, in)
+	return out, toStatus(err)
+}
+
+// stream does not ask for a deadline: InstallSnapshot, the one stream that
+// volley serves, does that itself; health's Watch is meant to stay open.
+func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer g.recover(info.FullMethod, &err)
+	if err := g.admit(stream.Context(), info.FullMethod); err != nil {
+		return toStatus(err)
+	}
+	return toStatus(handle(srv, stream))
+}
+
+// recover keeps one bad message from ending the process, and with it a run.
+func (g *guard) recover(method string, err *error) {
+	if cause := recover(); cause != nil {
+		g.log.Error("panic in a call", "method", method, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		*err = status.Errorf(codes.Internal, "internal error in %s", method)
+	}
+}
+
+// admit compares the caller's token in constant time, length included.
+func (g *guard) admit(ctx context.Context, method string) error {
+	if g.token == "" || isHealth(method) {
+		return nil
+	}
+	shown := metadata.ValueFromIncomingContext(ctx, authHeader)
+	if len(shown) != 1 || !strings.HasPrefix(shown[0], bearer) {
+		return fmt.Errorf("%w: the call shows no bearer token (accepted: the token of CLUSTER_TOKEN)", node.ErrUnauthenticated)
+	}
+	got, want := sha256.Sum256([]byte(shown[0][len(bearer):])), sha256.Sum256([]byte(g.token))
+	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		return fmt.Errorf("%w: the call shows another token than this node's CLUSTER_TOKEN", node.ErrUnauthenticated)
+	}
+	return nil
+}
+
+// checkDeadline refuses a call that could keep a handler for ever.
+func checkDeadline(ctx context.Context, method string) error {
+	if _, ok := ctx.Deadline(); ok || isHealth(method) {
+		return nil
+	}
+	return status.Errorf(codes.InvalidArgument, "%s has no deadline (every call must carry one)", method)
+}
+
+// isHealth: health probes know no token and need none.
+func isHealth(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
+
+// tokenCredentials shows the token on every call. Whether it may travel
+// without TLS is the settings' decision (CLUSTER_INSECURE).
+type tokenCredentials string
+
+var _ credentials.PerRPCCredentials = tokenCredentials("")
+
+func (t tokenCredentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{authHeader: bearer + string(t)}, nil
+}
+
+func (t tokenCredentials) RequireTransportSecurity() bool { return false }

@@ -1,0 +1,33 @@
+// Package loadgen turns a plan into requests and requests into samples: it is
+// the load engine of one node.
+//
+// It owns the load curve and who sends which arrival when (curve, pacer,
+// crew), the making of requests (script), the HTTP client with its connections
+// and what they measure (client, dial, conn), the run from the opening of
+// connections to the drain (run), and where all this takes place: InProcess
+// here, or Child in a child process that serves the same interface over a
+// socket pair (child, process, frame, serve). One conformance suite runs on
+// both.
+//
+// It does not own counting and percentiles (stats), the plan's schema (plan),
+// when a run starts and who else takes part (the caller names an instant), or
+// the environment.
+//
+// How a run goes:
+//
+//	Prepare    parse, refuse what Unsupported lists, compile the requests
+//	Run        lead: resolve, connect (500/s, 128 at a time), send nothing
+//	  start    one worker spins the last 2 ms; arrival k goes out when
+//	           Λ(t) > k, and a worker is always left waiting for the next one
+//	  end      no iteration starts; running ones get their grace, then are
+//	           interrupted; Run returns when no goroutine of it is left
+//
+// The price paid. One http.Transport for each worker costs two goroutines and
+// some 20 KB a connection, and net/http a dozen allocations a request: about
+// 15 000 requests/s on two cores, the child's pipe included. A worker waits for
+// its arrival with a timer, which is late by 0.1 to 1 ms on a busy machine; it
+// is measured as schedule lag. net/http repeats an idempotent request itself if
+// a kept connection breaks before the response: it is counted as a reconnect,
+// not as a request. Without a StopCause, cancelling interrupts at once. What
+// was prepared dies with the child.
+package loadgen

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+
+	"volley/settings"
+)
+
+// logging is where lines and reports go. Reports are text for people; where
+// lines are JSON they are lines, too.
+type logging struct {
+	log    *slog.Logger
+	out    io.Writer
+	text   bool
+	colour bool
+}
+
+func newLogging(set settings.Log, out, errOut io.Writer) logging {
+	terminal := isTerminal(errOut)
+	l := logging{out: out, text: set.Format == "text" || set.Format == "" && terminal, colour: isTerminal(out)}
+	if l.text {
+		l.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: set.Level}))
+	} else {
+		l.log = slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: set.Level, ReplaceAttr: cloudNames}))
+	}
+	return l
+}
+
+// cloudNames gives slog's keys the names that Cloud Logging reads.
+func cloudNames(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) > 0 {
+		return a
+	}
+	switch a.Key {
+	case slog.MessageKey:
+		a.Key = "message"
+	case slog.LevelKey:
+		a.Key = "severity"
+		if a.Value.Any() == slog.LevelWarn {
+			a.Value = slog.StringValue("WARNING")
+		}
+	}
+	return a
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

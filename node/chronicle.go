@@ -1,0 +1,63 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// chronicle logs what the log of the cluster decides, on every node.
+func (n *Node) chronicle(ctx context.Context) error {
+	before := n.machine.State()
+	for {
+		s, changed := n.machine.Watch()
+		n.tell(before, s)
+		before = s
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (n *Node) tell(before, after *State) {
+	if f := after.Failure; f != nil && before.Failure != f {
+		n.log.Error("no run: "+f.Reason, "event", "run_aborted", "exit_code", f.ExitCode)
+	}
+	for _, r := range []*Run{after.Last, after.Current, after.Next} {
+		if r == nil {
+			continue
+		}
+		was := before.Run(r.ID)
+		if was == nil || was.Phase != r.Phase || was.Ended != r.Ended {
+			n.tellRun(was, r)
+		}
+	}
+}
+
+func (n *Node) tellRun(was, r *Run) {
+	log := n.log.With("run_id", r.ID, "config_version", r.Version)
+	switch {
+	case r.Phase == PhaseReady:
+		log.Info("every expected node has the plan", "event", "cluster_ready")
+	case r.Phase == PhaseScheduled:
+		n.tellReady(was, log)
+		log.Info("start decided", "event", "run_scheduled", "start_at", r.Start().UTC().Format(time.RFC3339Nano), "clock", r.Clock, "participants", len(r.Participants))
+	case r.Phase == PhaseStopped && !r.Ended:
+		log.Warn("the run ends early: "+r.StopCause, "event", "run_stopped", "cause", r.StopCause)
+	case r.Phase == PhaseFinished, r.Phase == PhaseStopped:
+		log.Info("the run is over: "+r.Ending.Reason, "event", "run_finished", "exit_code", r.Ending.ExitCode)
+	case r.Phase == PhaseAborted && r.Ending.ExitCode == ExitOK:
+		log.Info("the run will not start: "+r.Ending.Reason, "event", "run_aborted")
+	case r.Phase == PhaseAborted:
+		log.Error("the run is aborted: "+r.Ending.Reason, "event", "run_aborted", "exit_code", r.Ending.ExitCode)
+	}
+}
+
+// tellReady makes up for a Ready that was applied together with Schedule.
+func (n *Node) tellReady(was *Run, log *slog.Logger) {
+	if was == nil || was.Phase == PhaseDistributing {
+		log.Info("every expected node has the plan", "event", "cluster_ready")
+	}
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Command is one entry of the log. Exactly one field is set. Every command
+// that is about a run carries the run's id, and is refused with an error value
+// unless the run is in a phase that allows it: a command that is committed
+// late or twice changes nothing.
+type Command struct {
+	SetConfig *Config    `json:"set_config,omitempty"`
+	BeginRun  *BeginRun  `json:"begin_run,omitempty"`
+	Ready     *Ready     `json:"ready,omitempty"`
+	Schedule  *Schedule  `json:"schedule,omitempty"`
+	Stop      *Stop      `json:"stop,omitempty"`
+	Abort     *Abort     `json:"abort,omitempty"`
+	Finish    *FinishRun `json:"finish,omitempty"`
+}
+
+// BeginRun makes a run of a config that SetConfig has put there. Replaces
+// names the run, not yet started, whose place it takes ("" if none): a run that is
+// going stays, and the new one is prepared beside it.
+type BeginRun struct {
+	Run      Run    `json:"run"`
+	Replaces string `json:"replaces"`
+}
+
+// Ready records that every expected node has acknowledged the config.
+type Ready struct {
+	RunID string `json:"run_id"`
+}
+
+// Schedule is the start decision.
+type Schedule struct {
+	RunID        string   `json:"run_id"`
+	StartAt      int64    `json:"start_at"` // Unix ns
+	Clock        string   `json:"clock"`    // whose clock: a server id
+	Participants []Member `json:"participants"`
+}
+
+// Stop ends a run early; results are still collected.
+type Stop struct {
+	RunID    string `json:"run_id"`
+	Cause    string `json:"cause"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// Abort ends a run that shall have no result, or, without a RunID, the
+// attempt to get one.
+type Abort struct {
+	RunID  string `json:"run_id"`
+	Ending Ending `json:"ending"`
+}
+
+// FinishRun ends a run whose result has been judged.
+type FinishRun struct {
+	RunID  string `json:"run_id"`
+	Ending Ending `json:"ending"`
+}
+
+// errPhase is what a command gets that comes too late, too early or twice.
+var errPhase = errors.New("not in a phase that allows it")
+
+// apply returns the state after c, or an error and the state unchanged. It
+// knows no clock, no randomness and no I/O, so that every node computes the same.
+func (s *State) apply(c Command) (*State, error) {
+	next := s.clone()
+	var err error
+	switch {
+	case c.SetConfig != nil:
+		next.setConfig(*c.SetConfig)
+	case c.BeginRun != nil:
+		err = next.beginRun(*c.BeginRun)
+	case c.Ready != nil:
+		err = next.change(c.Ready.RunID, func(r *Run) error { return r.advance(PhaseReady, PhaseDistributing) })
+	case c.Schedule != nil:
+		err = next.change(c.Schedule.RunID, func(r *Run) error { return r.schedule(*c.Schedule) })
+	case c.Stop != nil:
+		err = next.change(c.Stop.RunID, func(r *Run) error { return r.stop(*c.Stop) })
+	case c.Abort != nil:
+		err = next.abort(*c.Abort)
+	case c.Finish != nil:
+		err = next.change(c.Finish.RunID, func(r *Run) error { return r.finish(c.Finish.Ending) })
+	default:
+		err = errors.New("empty command")
+	}
+	if err != nil {
+		return s, err
+	}
+	next.promote()
+	next.prune()
+	return next, nil
+}
+
+func (s *State) setConfig(c Config) {
+	s.Configs[c.Version] = c
+	s.Newest = c.Version
+}
+
+func (s *State) beginRun(b BeginRun) error {
+	if s.Run(b.Run.ID) != nil {
+		return fmt.Errorf("begin run %s: it has begun already: %w", b.Run.ID, errPhase)
+	}
+	if _, ok := s.Configs[b.Run.Version]; !ok {
+		return fmt.Errorf("begin run %s: config %s is not in the log: %w", b.Run.ID, b.Run.Version, errPhase)
+	}
+	if s.Leaving() != nil {
+		return fmt.Errorf("begin run %s: the cluster is leaving: %w", b.Run.ID, errPhase)
+	}
+	run := b.Run
+	run.Phase, run.StartAt, run.Clock, run.Participants = PhaseDistributing, 0, "", nil
+	run.Ended, run.Ending = false, Ending{}
+	if err := s.makeRoom(b); err != nil {
+		return err
+	}
+	s.Failure = nil
+	if s.Current == nil {
+		s.Current = &run
+		return nil
+	}
+	if s.Current.Ended {
+		s.Last, s.Current = s.Current, &run
+		return nil
+	}
+	s.Next = &run
+	return nil
+}
+
+// makeRoom ends the run that b replaces. A prepared run can only be replaced
+// by name: a leader that does not know of it must not push it out.
+func (s *State) makeRoom(b BeginRun) error {
+	replaced := s.Next
+	if replaced == nil && b.Replaces != "" {
+		replaced = s.Current
+	}
+	if replaced == nil || replaced.Ended {
+		return nil
+	}
+	if replaced.ID != b.Replaces || replaced.Phase == PhaseStopped {
+		return fmt.Errorf("begin run %s: run %s is %s: %w", b.Run.ID, replaced.ID, replaced.Phase, errPhase)
+	}
+	gone := *replaced
+	gone.Phase, gone.Ended = PhaseAborted, true
+	gone.Ending = Ending{Reason: "replaced by run " + b.Run.ID}
+	if s.Next != nil {
+		s.Next = nil
+		return nil
+	}
+	s.Current = &gone
+	return nil
+}
+
+// change applies f to a copy of the run, so that states handed out stay as they are.
+func (s *State) change(id string, f func(*Run) error) error {
+	for _, slot := range []**Run{&s.Current, &s.Next} {
+		if *slot != nil && (*slot).ID == id {
+			r := **slot
+			if err := f(&r); err != nil {
+				return fmt.Errorf("run %s is %s: %w", id, r.Phase, err)
+			}
+			*slot = &r
+			return nil
+		}
+	}
+	return fmt.Errorf("run %s is not current or next: %w", id, errPhase)
+}
+
+func (r *Run) advance(to Phase, from ...Phase) error {
+	if r.Ended || !slices.Contains(from, r.Phase) {
+		return errPhase
+	}
+	r.Phase = to
+	return nil
+}
+
+func (r *Run) schedule(c Schedule) error {
+	if c.StartAt <= 0 || len(c.Participants) == 0 {
+		return errors.New("schedule without an instant or without participants")
+	}
+	if err := r.advance(PhaseScheduled, PhaseReady); err != nil {
+		return err
+	}
+	r.StartAt, r.Clock, r.Participants = c.StartAt, c.Clock, c.Participants
+	return nil
+}
+
+func (r *Run) stop(c Stop) error {
+	if err := r.advance(PhaseStopped, PhaseDistributing, PhaseReady, PhaseScheduled); err != nil {
+		return err
+	}
+	r.StopCause, r.StopCode = c.Cause, c.ExitCode
+	return nil
+}
+
+func (r *Run) finish(e Ending) error {
+	phase := r.Phase
+	if err := r.advance(PhaseFinished, PhaseScheduled, PhaseStopped); err != nil {
+		return err
+	}
+	if phase == PhaseStopped {
+		r.Phase = PhaseStopped
+	}
+	r.Ended, r.Ending = true, e
+	return nil
+}
+
+func (s *State) abort(a Abort) error {
+	if a.RunID == "" {
+		if len(s.Active()) > 0 || s.Leaving() != nil {
+			return fmt.Errorf("abort without a run: %w", errPhase)
+		}
+		ending := a.Ending
+		s.Failure = &ending
+		return nil
+	}
+	return s.change(a.RunID, func(r *Run) error {
+		if err := r.advance(PhaseAborted, PhaseDistributing, PhaseReady, PhaseScheduled); err != nil {
+			return err
+		}
+		r.Ended, r.Ending = true, a.Ending
+		return nil
+	})
+}
+
+// promote moves Next up once Current has ended. Whoever prepares or runs it
+// goes on, so an ending that would have taken the nodes along no longer does.
+func (s *State) promote() {
+	if s.Next == nil {
+		return
+	}
+	if s.Next.Ended {
+		s.Last, s.Next = s.Next, nil // it failed beside Current, which goes on
+		return
+	}
+	if s.Current != nil && s.Current.Ended {
+		last := *s.Current
+		last.Ending.Exit = false
+		s.Last, s.Current, s.Next = &last, s.Next, nil
+	}
+}

@@ -1,0 +1,274 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	healthTimeout = time.Second
+	// lostAfter is how long a silent member counts as present.
+	lostAfter    = 3 * time.Second
+	rollCallSlow = time.Second
+	rollCallFast = 200 * time.Millisecond // while the nodes get ready
+	stewardEvery = 500 * time.Millisecond
+	// promoteLag is how many log entries a member may lack to be made a voter.
+	promoteLag = 16
+)
+
+// Standing is what the leader knows of a member.
+type Standing struct {
+	Health  Health
+	Contact time.Time // last answer; zero if none yet
+	Alive   bool
+}
+
+// crew is the leader's view of the members: who answers the roll call.
+type crew struct {
+	l        *leader
+	mu       sync.Mutex
+	known    map[string]*Standing
+	inFlight map[string]bool
+}
+
+func newCrew(l *leader) *crew {
+	return &crew{l: l, known: map[string]*Standing{}, inFlight: map[string]bool{}}
+}
+
+// seen says whether the member has answered lately; self always has.
+func (c *crew) seen(serverID string) bool {
+	if serverID == c.l.n.self.ServerID {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.known[serverID]
+	return s != nil && time.Since(s.Contact) < lostAfter
+}
+
+// lost says whether the member has been silent for lostAfter under this leader.
+func (c *crew) lost(serverID string) bool {
+	if serverID == c.l.n.self.ServerID {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.lastHeard(serverID)) >= lostAfter
+}
+
+// lastHeard is when the member answered last, or when this leadership began.
+func (c *crew) lastHeard(serverID string) time.Time {
+	if s := c.known[serverID]; s != nil && s.Contact.After(c.l.since) {
+		return s.Contact
+	}
+	return c.l.since
+}
+
+// standings returns what is known of every member.
+func (c *crew) standings() map[string]Standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := map[string]Standing{}
+	for id, s := range c.known {
+		m[id] = *s
+	}
+	self := c.l.n
+	first, skew := self.player.started(self.currentRun())
+	m[self.self.ServerID] = Standing{
+		Health: Health{ServerID: self.self.ServerID, ReadyRun: self.readyRun(), StartSkew: skew, FirstRequest: first},
+		Alive:  true, Contact: time.Now(),
+	}
+	return m
+}
+
+// rollCall asks every member how it is, and shows each of them the whole.
+func (c *crew) rollCall(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		_, changed := c.l.n.machine.Watch()
+		members := c.l.n.members()
+		c.forget(members)
+		view, err := json.Marshal(c.l.view())
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			if m.ServerID == c.l.n.self.ServerID || !c.begin(m.ServerID) {
+				continue
+			}
+			wg.Go(func() { c.ask(ctx, m, view) })
+		}
+		t := time.NewTimer(c.pace())
+		select {
+		case <-changed: // what the members are to show has changed
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func (c *crew) pace() time.Duration {
+	for _, r := range c.l.n.machine.State().Active() {
+		if r.Phase == PhaseDistributing || r.Phase == PhaseReady {
+			return rollCallFast
+		}
+	}
+	return rollCallSlow
+}
+
+// begin claims the one call that may be under way to a member.
+func (c *crew) begin(serverID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inFlight[serverID] {
+		return false
+	}
+	c.inFlight[serverID] = true
+	return true
+}
+
+func (c *crew) ask(ctx context.Context, m Member, view []byte) {
+	call, cancel := context.WithTimeout(ctx, healthTimeout)
+	h, err := c.l.n.opt.Wire.Courier.HealthCheck(call, m.Addr, HealthCheck{Fence: c.l.fence(), View: view})
+	cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.inFlight, m.ServerID)
+	s := c.known[m.ServerID]
+	if s == nil {
+		s = &Standing{}
+		c.known[m.ServerID] = s
+	}
+	was := s.Alive
+	if err == nil && h.ServerID == m.ServerID {
+		s.Health, s.Contact, s.Alive = h, time.Now(), true
+	} else if time.Since(c.lastHeard(m.ServerID)) >= lostAfter {
+		s.Alive = false
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	switch {
+	case s.Alive && !was:
+		c.l.n.log.Info("member answers", "event", "member_joined", "member", m.ServerID, "addr", m.Addr)
+		c.warnSource(m, h)
+	case was && !s.Alive:
+		c.l.n.log.Warn("member does not answer", "event", "member_lost", "member", m.ServerID, "addr", m.Addr, "error", errText(err))
+	}
+}
+
+// warnSource warns of a member whose local plan file differs: it is not used, but somebody may think it is.
+func (c *crew) warnSource(m Member, h Health) {
+	if own := c.l.n.opt.SourceHash; own != "" && h.SourceHash != own {
+		c.l.n.log.Warn("CONFIG_FILE of "+m.NodeID+" differs from the leader's: only the leader's is used",
+			"event", "config_differs", "member", m.ServerID, "leader_hash", own, "member_hash", h.SourceHash)
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func (c *crew) forget(members []Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.known, func(id string, _ *Standing) bool { return find(members, id) == nil })
+}
+
+// steward keeps Raft's configuration as it should be, one change at a time.
+func (c *crew) steward(ctx context.Context) error {
+	n := c.l.n
+	for sleep(ctx, stewardEvery) {
+		ch := change(n.raft.Servers(), n.self.ServerID, c.standings(), n.raft.raft.AppliedIndex(), c.silence(), n.opt.ReapAfter, n.settling())
+		if ch == nil {
+			continue
+		}
+		var f raft.IndexFuture
+		if ch.remove {
+			f = n.raft.raft.RemoveServer(ch.server.ID, 0, applyTimeout)
+		} else {
+			f = n.raft.raft.AddVoter(ch.server.ID, ch.server.Address, 0, applyTimeout)
+		}
+		if err := f.Error(); err != nil {
+			n.log.Warn("cannot change the membership: "+err.Error(), "event", "membership", "member", string(ch.server.ID))
+			continue
+		}
+		n.log.Info("membership changed: "+ch.why, "event", "membership", "member", string(ch.server.ID), "addr", string(ch.server.Address))
+	}
+	return nil
+}
+
+func (c *crew) silence() func(serverID string) time.Duration {
+	return func(id string) time.Duration {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return time.Since(c.lastHeard(id))
+	}
+}
+
+// settling says whether a run waits for acknowledgements: then no silent member is removed.
+func (n *Node) settling() bool {
+	for _, r := range n.machine.State().Active() {
+		if r.Phase == PhaseDistributing {
+			return true
+		}
+	}
+	return false
+}
+
+type membershipChange struct {
+	server raft.Server
+	remove bool
+	why    string
+}
+
+// change is the next step towards the right configuration, or nil: a member
+// that has been silent for reapAfter goes, provided that the voters left are a
+// majority that answers; a healthy member becomes a voter while there are too few.
+func change(servers []raft.Server, self string, standings map[string]Standing, applied uint64, silence func(string) time.Duration, reapAfter time.Duration, settling bool) *membershipChange {
+	voters, answering := 0, 0
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+			if string(s.ID) == self || standings[string(s.ID)].Alive {
+				answering++
+			}
+		}
+	}
+	for _, s := range servers {
+		id := string(s.ID)
+		if settling || id == self || standings[id].Alive || silence(id) < reapAfter {
+			continue
+		}
+		after := voters
+		if s.Suffrage == raft.Voter {
+			after--
+		}
+		if answering > after/2 {
+			return &membershipChange{server: s, remove: true, why: "silent for over " + reapAfter.String() + " (CLUSTER_REAP_AFTER)"}
+		}
+	}
+	if voters >= votersOf(len(servers)) {
+		return nil
+	}
+	for _, s := range servers {
+		st := standings[string(s.ID)]
+		if s.Suffrage != raft.Voter && st.Alive && st.Health.AppliedIndex+promoteLag >= applied {
+			return &membershipChange{server: s, why: "made a voter"}
+		}
+	}
+	return nil
+}

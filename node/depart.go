@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	handTimeout     = 1500 * time.Millisecond
+	transferTimeout = 1500 * time.Millisecond
+	// handOverTime is what is left of the drain for handing over and passing on.
+	handOverTime = 2500 * time.Millisecond
+)
+
+// depart leaves in order after a signal: the run is drained and its summary
+// handed over, the leadership passed on, the membership given up. Alone, the
+// run is ended, judged and reported here.
+func (n *Node) depart() Ending {
+	ctx, cancel := context.WithTimeout(context.Background(), n.opt.DrainTimeout)
+	defer cancel()
+	n.draining.Store(true)
+	ending := n.departing()
+	if n.alone() {
+		return n.stopAlone(ctx, ending)
+	}
+	go n.withdraw() // close does it again and waits
+	n.player.close(&StopReason{Cause: "signal", Grace: n.drainGrace()})
+	if l := n.leading.Load(); l != nil {
+		l.handOverHeld(ctx)
+		n.passOn(ctx)
+	} else {
+		n.handOwn(ctx)
+	}
+	n.sayGoodbye(ctx)
+	return ending
+}
+
+// drainGrace leaves the rest of the time for the hand-over.
+func (n *Node) drainGrace() time.Duration {
+	return min(replaceGrace, n.opt.DrainTimeout-handOverTime)
+}
+
+// departing is the ending of a process that a signal ends.
+func (n *Node) departing() Ending {
+	s := n.machine.State()
+	stays := n.opt.KeepAlive || n.opt.SourceName == SourceNone || s.Current != nil && s.Current.KeepAlive
+	if len(s.Active()) == 0 && stays {
+		return Ending{ExitCode: ExitOK, Reason: "ended by a signal, no run was going"}
+	}
+	return Ending{ExitCode: ExitStopped, Reason: "ended by a signal"}
+}
+
+// alone says whether nobody could carry the run on.
+func (n *Node) alone() bool {
+	l := n.leading.Load()
+	if n.raft == nil {
+		return true
+	}
+	if l == nil {
+		return false
+	}
+	for _, m := range n.members() {
+		if m.ServerID != n.self.ServerID && !l.crew.lost(m.ServerID) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *Node) stopAlone(ctx context.Context, ending Ending) Ending {
+	l := n.leading.Load()
+	if l == nil {
+		return ending
+	}
+	if _, err := l.stop(ctx, StopRequest{Cause: "signal"}); err != nil {
+		n.log.Warn("cannot end the run: " + err.Error())
+		return ending
+	}
+	if err := n.machine.Until(ctx, func(s *State) bool { return len(s.Active()) == 0 }); err != nil {
+		n.log.Warn("the run did not end in time")
+	}
+	return ending
+}
+
+// handOwn gives this node's final summaries to the leader.
+func (n *Node) handOwn(ctx context.Context) {
+	s := n.machine.State()
+	for _, r := range n.reports.all() {
+		run := s.Run(r.RunID)
+		if r.Of.ServerID != n.self.ServerID || run == nil || run.Ended {
+			continue
+		}
+		for ctx.Err() == nil {
+			if id, addr := n.leader(); id != "" && n.sendReport(ctx, addr, r) == nil {
+				break
+			}
+			sleep(ctx, reportRetry)
+		}
+	}
+}
+
+// handOverHeld gives every summary that a leader holds, its own included, to
+// the other members: whoever leads next has them.
+func (l *leader) handOverHeld(ctx context.Context) {
+	s := l.n.machine.State()
+	l.toOthers(l.n.members(), func(m Member) {
+		ctx, cancel := context.WithTimeout(ctx, handTimeout)
+		defer cancel()
+		for _, r := range l.n.reports.all() {
+			if run := s.Run(r.RunID); run == nil || run.Ended {
+				continue
+			}
+			if err := l.n.sendReport(ctx, m.Addr, r); err != nil {
+				l.n.log.Warn("cannot hand a summary over: "+err.Error(), "member", m.ServerID, "run_id", r.RunID)
+				return
+			}
+		}
+	})
+}
+
+// passOn transfers the leadership. A sole voter first makes another member one.
+func (n *Node) passOn(ctx context.Context) {
+	if err := n.ensureHeir(); err != nil {
+		n.log.Warn("no other voter to lead: " + err.Error())
+		return
+	}
+	if err := n.raft.raft.LeadershipTransfer().Error(); err != nil {
+		n.log.Warn("cannot pass the leadership on: " + err.Error())
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		if id, _ := n.leader(); id != "" && id != n.self.ServerID {
+			return
+		}
+		sleep(ctx, 20*time.Millisecond)
+	}
+}
+
+func (n *Node) ensureHeir() error {
+	l := n.leading.Load()
+	for _, s := range n.raft.Servers() {
+		id := string(s.ID)
+		if id != n.self.ServerID && suffrageName(s.Suffrage.String()) == "voter" && (l == nil || !l.crew.lost(id)) {
+			return nil
+		}
+	}
+	for _, s := range n.raft.Servers() {
+		if id := string(s.ID); id != n.self.ServerID && (l == nil || !l.crew.lost(id)) {
+			return n.raft.raft.AddVoter(s.ID, s.Address, 0, transferTimeout).Error()
+		}
+	}
+	return errors.New("nobody answers")
+}
+
+// sayGoodbye asks the leader to remove this node.
+func (n *Node) sayGoodbye(ctx context.Context) {
+	for ctx.Err() == nil {
+		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
+			call, cancel := context.WithTimeout(ctx, handTimeout)
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self})
+			cancel()
+			if err == nil {
+				return
+			}
+		}
+		if n.identity.Blank() {
+			return
+		}
+		sleep(ctx, 100*time.Millisecond)
+	}
+}

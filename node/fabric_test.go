@@ -1,0 +1,317 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// fabric joins nodes in virtual time: real Raft over its in-memory transport,
+// and this package's calls straight into the handlers, each after a delay.
+type fabric struct {
+	mu    sync.Mutex
+	nodes map[string]*host // by address
+	cut   map[[2]string]bool
+	fail  func(from, to, call string) error // may veto a call
+}
+
+const fabricDelay = time.Millisecond
+
+func newFabric() *fabric {
+	return &fabric{nodes: map[string]*host{}, cut: map[[2]string]bool{}, fail: func(_, _, _ string) error { return nil }}
+}
+
+// host is one process of the fabric.
+type host struct {
+	f         *fabric
+	addr      string
+	node      *Node
+	transport *raft.InmemTransport
+	identity  *Identity
+	runner    *fakeRunner
+	judge     *fakeJudge
+	cancel    context.CancelFunc
+	done      chan struct{}
+	ending    Ending
+	events    *eventLog
+	dead      bool
+}
+
+// way finds the host at addr as seen from another, or what goes wrong on the way.
+func (f *fabric) way(ctx context.Context, from, addr, call string) (*host, error) {
+	select {
+	case <-time.After(fabricDelay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		return nil, errors.New("call without a deadline")
+	}
+	f.mu.Lock()
+	h, cut, veto := f.nodes[addr], f.cut[[2]string{from, addr}], f.fail
+	gone := h == nil || h.dead
+	f.mu.Unlock()
+	if cut {
+		<-ctx.Done() // dropped, not refused
+		return nil, ctx.Err()
+	}
+	if gone {
+		return nil, errors.New("connection refused")
+	}
+	if err := veto(from, addr, call); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// isolate drops everything between addr and the others, or heals it.
+func (f *fabric) isolate(addr string, cut bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other, h := range f.nodes {
+		if other == addr {
+			continue
+		}
+		f.cut[[2]string{addr, other}], f.cut[[2]string{other, addr}] = cut, cut
+		a, b := f.nodes[addr].transport, h.transport
+		if cut {
+			a.Disconnect(raft.ServerAddress(other))
+			b.Disconnect(raft.ServerAddress(addr))
+		} else {
+			a.Connect(raft.ServerAddress(other), b)
+			b.Connect(raft.ServerAddress(addr), a)
+		}
+	}
+}
+
+// wireOf is the wire as one host uses it.
+type wireOf struct {
+	f    *fabric
+	from string
+}
+
+func call[T any](ctx context.Context, w wireOf, addr, name string, f func(*Node) (T, error)) (T, error) {
+	h, err := w.f.way(ctx, w.from, addr, name)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f(h.node)
+}
+
+func callErr(ctx context.Context, w wireOf, addr, name string, f func(*Node) error) error {
+	_, err := call(ctx, w, addr, name, func(n *Node) (struct{}, error) { return struct{}{}, f(n) })
+	return err
+}
+
+func (w wireOf) Hello(ctx context.Context, addr string, in Hello) (HelloReply, error) {
+	return call(ctx, w, addr, "Hello", func(n *Node) (HelloReply, error) { return n.HandleHello(ctx, in) })
+}
+func (w wireOf) Grant(ctx context.Context, addr string, in Grant) (GrantReply, error) {
+	return call(ctx, w, addr, "Grant", func(n *Node) (GrantReply, error) { return n.HandleGrant(ctx, in) })
+}
+func (w wireOf) Join(ctx context.Context, addr string, in Join) error {
+	return callErr(ctx, w, addr, "Join", func(n *Node) error { return n.HandleJoin(ctx, in) })
+}
+func (w wireOf) Distribute(ctx context.Context, addr string, in Distribute) (Ack, error) {
+	return call(ctx, w, addr, "Distribute", func(n *Node) (Ack, error) { return n.HandleDistribute(ctx, in) })
+}
+func (w wireOf) StartTest(ctx context.Context, addr string, in StartTest) error {
+	return callErr(ctx, w, addr, "StartTest", func(n *Node) error { return n.HandleStartTest(ctx, in) })
+}
+func (w wireOf) StopTest(ctx context.Context, addr string, in StopTest) error {
+	return callErr(ctx, w, addr, "StopTest", func(n *Node) error { return n.HandleStopTest(ctx, in) })
+}
+func (w wireOf) HealthCheck(ctx context.Context, addr string, in HealthCheck) (Health, error) {
+	return call(ctx, w, addr, "HealthCheck", func(n *Node) (Health, error) { return n.HandleHealthCheck(ctx, in) })
+}
+func (w wireOf) Submit(ctx context.Context, addr string, in Submit) (Submitted, error) {
+	return call(ctx, w, addr, "Submit", func(n *Node) (Submitted, error) { return n.HandleSubmit(ctx, in) })
+}
+func (w wireOf) Stop(ctx context.Context, addr string, in StopRequest) (Stopped, error) {
+	return call(ctx, w, addr, "Stop", func(n *Node) (Stopped, error) { return n.HandleStop(ctx, in) })
+}
+func (w wireOf) Report(ctx context.Context, addr string, in Report) error {
+	return callErr(ctx, w, addr, "Report", func(n *Node) error { return n.HandleReport(ctx, in) })
+}
+func (w wireOf) Leave(ctx context.Context, addr string, in Leave) error {
+	return callErr(ctx, w, addr, "Leave", func(n *Node) error { return n.HandleLeave(ctx, in) })
+}
+func (w wireOf) Ping(ctx context.Context, addr string) (Pong, error) {
+	return call(ctx, w, addr, "Ping", func(n *Node) (Pong, error) { return n.HandlePing(ctx) })
+}
+
+// fakeSource is a source in memory that counts fetches.
+type fakeSource struct {
+	mu       sync.Mutex
+	document string
+	revision string
+	err      error
+	delay    time.Duration
+	fetches  int
+}
+
+func (s *fakeSource) set(document, revision string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.document, s.revision, s.err = document, revision, err
+}
+
+func (s *fakeSource) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetches
+}
+
+func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
+	s.mu.Lock()
+	s.fetches++
+	doc, rev, err, delay := s.document, s.revision, s.err, s.delay
+	s.mu.Unlock()
+	if !sleep(ctx, delay) {
+		return Config{}, ctx.Err()
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{Version: "v:" + doc, Source: "fake", Origin: "fake://plan", Revision: rev, Document: []byte(doc)}, nil
+}
+
+// checkDocument understands "run 10s" (a duration), and "bad …" is invalid.
+func checkDocument(document []byte) (Checked, error) {
+	text := string(document)
+	if strings.HasPrefix(text, "bad") {
+		return Checked{}, errors.New("3:5: load.target: " + text)
+	}
+	var d string
+	fmt.Sscanf(text, "run %s", &d)
+	duration, err := time.ParseDuration(d)
+	if err != nil {
+		return Checked{}, err
+	}
+	tenant, _ := strings.CutPrefix(text, "run "+d+" tenant ")
+	if tenant == text {
+		tenant = ""
+	}
+	return Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Tenant: tenant}, nil
+}
+
+// fakeRunner generates no load but keeps to the clock.
+type fakeRunner struct {
+	mu      sync.Mutex
+	refuse  error
+	version map[string]string
+	starts  map[string][]time.Time // run id -> first requests
+	ends    map[string]string      // run id -> cause
+}
+
+func newFakeRunner() *fakeRunner {
+	return &fakeRunner{version: map[string]string{}, starts: map[string][]time.Time{}, ends: map[string]string{}}
+}
+
+func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, _ int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refuse != nil {
+		return r.refuse
+	}
+	r.version[runID] = string(c.Document)
+	return nil
+}
+
+func (r *fakeRunner) Discard(string) {}
+
+func (r *fakeRunner) Run(ctx context.Context, runID string, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+	r.mu.Lock()
+	checked, _ := checkDocument([]byte(r.version[runID]))
+	r.mu.Unlock()
+	cause := "done"
+	if sleep(ctx, time.Until(start)) {
+		r.mu.Lock()
+		r.starts[runID] = append(r.starts[runID], time.Now())
+		r.mu.Unlock()
+		started(time.Now(), time.Since(start))
+		sleep(ctx, time.Until(start.Add(checked.Duration)))
+	}
+	var reason *StopReason
+	if errors.As(context.Cause(ctx), &reason) {
+		cause = reason.Cause
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ends[runID] = cause
+	return []byte("summary of " + runID), nil
+}
+
+func (r *fakeRunner) started(runID string) []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.starts[runID]
+}
+
+// fakeJudge keeps the outcomes it was shown.
+type fakeJudge struct {
+	mu       sync.Mutex
+	outcomes []Outcome
+	code     int
+}
+
+func (j *fakeJudge) judge(_ context.Context, o Outcome) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.outcomes = append(j.outcomes, o)
+	return j.code
+}
+
+func (j *fakeJudge) all() []Outcome {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.outcomes
+}
+
+// eventLog keeps the events that a node logged.
+type eventLog struct {
+	t    *testing.T
+	name string
+	mu   sync.Mutex
+	seen []string
+}
+
+func (e *eventLog) Enabled(context.Context, slog.Level) bool { return true }
+func (e *eventLog) WithAttrs(attrs []slog.Attr) slog.Handler { return e }
+func (e *eventLog) WithGroup(string) slog.Handler            { return e }
+func (e *eventLog) Handle(_ context.Context, r slog.Record) error {
+	line := ""
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "event" {
+			e.mu.Lock()
+			e.seen = append(e.seen, a.Value.String())
+			e.mu.Unlock()
+		}
+		line += " " + a.String()
+		return true
+	})
+	if r.Level > slog.LevelDebug {
+		e.t.Logf("%s %s %s%s", time.Now().Format("05.000"), e.name, r.Message, line)
+	}
+	return nil
+}
+
+func (e *eventLog) count(event string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, s := range e.seen {
+		if s == event {
+			n++
+		}
+	}
+	return n
+}

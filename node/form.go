@@ -1,0 +1,326 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	helloTimeout = 2 * time.Second
+	joinTimeout  = 5 * time.Second
+	// bootstrapWithin is how long after asking for the first promise a
+	// bootstrapper may still bootstrap: half the lease, so that no promise it relies on can have run out.
+	bootstrapWithin = GrantLease / 2
+	formFirstWait   = 100 * time.Millisecond
+	formMaxWait     = time.Second
+	missingEvery    = 5 * time.Second
+)
+
+// former brings a blank process into a cluster: it joins one that is there,
+// or is one of the blank nodes out of which exactly one makes a new one.
+type former struct {
+	self     Member
+	name     string
+	expect   int
+	nonce    string
+	identity *Identity
+	wire     *Wire
+	raft     *consensus
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	sight  sight             // of the last round, for messages
+	warned map[string]string // what was already said about an address
+	claim  *staleClaim
+}
+
+// sight is what one round of Hello showed.
+type sight struct {
+	peers  []HelloReply      // usable answers, self excluded, one per server id
+	absent map[string]string // address -> why it does not count
+	why    string            // why the node is not in a cluster yet
+}
+
+// run returns nil once this process is a member.
+func (f *former) run(ctx context.Context) error {
+	f.announce("forming")
+	wait, told := formFirstWait, time.Now()
+	for {
+		if find(f.raft.Members(), f.self.ServerID) != nil {
+			f.identity.settle()
+			return nil
+		}
+		seen := f.look(ctx)
+		if err := f.act(ctx, seen); err != nil {
+			return err
+		}
+		if time.Since(told) >= missingEvery {
+			told = time.Now()
+			f.log.Info("waiting for the cluster: "+f.missing(), "event", "forming")
+		}
+		if !sleep(ctx, jitter(wait)) {
+			return context.Cause(ctx)
+		}
+		wait = min(wait*3/2, formMaxWait)
+	}
+}
+
+func (f *former) announce(role string) {
+	if f.wire.Announcer != nil {
+		f.wire.Announcer.Announce(role, f.identity.ClusterID())
+	}
+}
+
+// look says Hello to every address that discovery knows.
+func (f *former) look(ctx context.Context) sight {
+	s := sight{absent: map[string]string{}}
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	addrs, err := f.wire.Discovery.Addresses(ctx)
+	if err != nil {
+		s.why = err.Error()
+		f.warnOnce("discovery", s.why)
+	}
+	type answer struct {
+		addr  string
+		reply HelloReply
+		err   error
+	}
+	addrs = slices.Compact(slices.Sorted(slices.Values(addrs)))
+	answers := make(chan answer, len(addrs))
+	for _, addr := range addrs {
+		go func() {
+			r, err := f.wire.Greeter.Hello(ctx, addr, Hello{Cluster: f.name, Nonce: f.nonce, From: f.self, Expect: f.expect, Proto: ProtocolVersion})
+			answers <- answer{addr, r, err}
+		}()
+	}
+	known := map[string]bool{f.self.ServerID: true}
+	for range addrs {
+		a := <-answers
+		if why := f.unusable(a.reply, a.err); why != "" {
+			if a.addr != f.self.Addr {
+				s.absent[a.addr] = why
+			}
+			continue
+		}
+		if a.reply.Nonce != f.nonce && !known[a.reply.From.ServerID] {
+			known[a.reply.From.ServerID] = true
+			s.peers = append(s.peers, a.reply)
+		}
+	}
+	f.mu.Lock()
+	f.sight = s
+	f.mu.Unlock()
+	return s
+}
+
+// unusable says why an answer does not count, "" if it does.
+func (f *former) unusable(r HelloReply, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case r.Nonce == f.nonce:
+		return ""
+	case r.Cluster != f.name:
+		return fmt.Sprintf("is in a cluster named %q, not %q (CONSUL_SERVICE_NAME)", r.Cluster, f.name)
+	case r.Proto != ProtocolVersion:
+		return fmt.Sprintf("speaks protocol %d, this node %d: run one version of volley", r.Proto, ProtocolVersion)
+	case r.Draining:
+		return "is leaving"
+	case r.Blank && r.Expect != f.expect:
+		return fmt.Sprintf("expects %d nodes, this node %d (CLUSTER_EXPECT)", r.Expect, f.expect)
+	}
+	return ""
+}
+
+// step is what a round of Hello leads to.
+type step struct {
+	kind    string     // join, wait, bootstrap, give-up
+	member  HelloReply // join: who named the leader
+	servers []Member   // bootstrap: all blank nodes, self included
+	why     string     // wait, give-up
+}
+
+// decide is the pure heart of forming. Whoever is in a cluster decides for
+// all: then there is nothing to bootstrap, whatever the blank nodes see.
+func decide(self Member, expect int, peers []HelloReply) step {
+	blanks := []Member{self}
+	for _, p := range peers {
+		if p.Blank && p.From.NodeID == self.NodeID && p.From.Addr < self.Addr {
+			return step{kind: "give-up", why: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique)", self.NodeID, p.From.Addr, self.Addr)}
+		}
+		if p.Blank {
+			blanks = append(blanks, p.From)
+		}
+	}
+	for _, p := range peers {
+		if !p.Blank && p.LeaderAddr != "" {
+			return step{kind: "join", member: p}
+		}
+	}
+	for _, p := range peers {
+		if !p.Blank {
+			return step{kind: "wait", why: fmt.Sprintf("the cluster of %s has no leader at the moment", p.From.NodeID)}
+		}
+	}
+	if len(blanks) < expect {
+		return step{kind: "wait", why: fmt.Sprintf("%d of %d nodes are here", len(blanks), expect)}
+	}
+	slices.SortFunc(blanks, func(a, b Member) int { return strings.Compare(a.Addr, b.Addr) })
+	if blanks[0].ServerID != self.ServerID {
+		return step{kind: "wait", why: fmt.Sprintf("%s at %s is to make the cluster", blanks[0].NodeID, blanks[0].Addr)}
+	}
+	return step{kind: "bootstrap", servers: blanks}
+}
+
+// act carries a step out. Its error is final: the process cannot become a member.
+func (f *former) act(ctx context.Context, s sight) error {
+	st := decide(f.self, f.expect, s.peers)
+	why := st.why
+	var err error
+	switch st.kind {
+	case "give-up":
+		return fmt.Errorf("%s: %w", st.why, ErrRefused)
+	case "join":
+		err = f.join(ctx, st.member)
+	case "bootstrap":
+		err = f.bootstrap(ctx, st.servers)
+	}
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrForbidden) {
+		return err
+	}
+	if err != nil {
+		why = err.Error()
+		f.log.Debug("forming", "error", why)
+	}
+	f.mu.Lock()
+	f.sight.why = why
+	f.mu.Unlock()
+	return nil
+}
+
+func (f *former) join(ctx context.Context, via HelloReply) error {
+	if err := f.identity.promise(via.ClusterID, via.LeaderID, GrantLease); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	err := f.wire.Greeter.Join(ctx, via.LeaderAddr, Join{Cluster: f.name, ClusterID: via.ClusterID, From: f.self})
+	if err != nil {
+		f.identity.release(via.LeaderID)
+		return fmt.Errorf("join %s at %s: %w", via.LeaderID, via.LeaderAddr, err)
+	}
+	return nil
+}
+
+// bootstrap makes a cluster of servers, if every one of them promises itself
+// to it, and, where there is an arbiter, it grants the right to.
+func (f *former) bootstrap(ctx context.Context, servers []Member) error {
+	began := time.Now()
+	clusterID := randomHex(8)
+	if err := f.identity.promise(clusterID, f.self.ServerID, GrantLease); err != nil {
+		return err
+	}
+	if err := f.collect(ctx, clusterID, servers); err != nil {
+		f.identity.release(f.self.ServerID)
+		return err
+	}
+	if err := f.arbitrate(ctx, Claim{ClusterID: clusterID, Bootstrapper: f.self, Servers: servers}); err != nil {
+		f.identity.release(f.self.ServerID)
+		return err
+	}
+	if took := time.Since(began); took > bootstrapWithin {
+		f.identity.release(f.self.ServerID)
+		return fmt.Errorf("collecting promises took %s, over %s: trying again", took, bootstrapWithin)
+	}
+	if err := f.raft.Bootstrap(servers, f.self.ServerID); err != nil {
+		return err
+	}
+	f.identity.settle()
+	f.log.Info("made the cluster", "event", "cluster_bootstrapped", "cluster_id", clusterID, "nodes", len(servers))
+	return nil
+}
+
+func (f *former) collect(ctx context.Context, clusterID string, servers []Member) error {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	errs := make(chan error, len(servers))
+	for _, m := range servers {
+		go func() {
+			if m.ServerID == f.self.ServerID {
+				errs <- nil
+				return
+			}
+			r, err := f.wire.Greeter.Grant(ctx, m.Addr, Grant{Cluster: f.name, ClusterID: clusterID, From: f.self, Servers: servers})
+			if err == nil && !r.Granted {
+				err = errors.New(r.Reason)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s at %s does not promise itself: %w", m.NodeID, m.Addr, err)
+			}
+			errs <- err
+		}()
+	}
+	var all []error
+	for range servers {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// missing describes the last round for a person.
+func (f *former) missing() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var seen, absent []string
+	for _, p := range f.sight.peers {
+		seen = append(seen, p.From.NodeID+" at "+p.From.Addr)
+	}
+	for addr, why := range f.sight.absent {
+		absent = append(absent, addr+" ("+why+")")
+	}
+	slices.Sort(seen)
+	slices.Sort(absent)
+	return fmt.Sprintf("expecting %d nodes; saw %s; missing %s; %s", f.expect, orNone(seen), orNone(absent), f.sight.why)
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "nobody"
+	}
+	return strings.Join(list, ", ")
+}
+
+func (f *former) warnOnce(about, text string) {
+	f.mu.Lock()
+	said := f.warned[about] == text
+	f.warned[about] = text
+	f.mu.Unlock()
+	if !said {
+		f.log.Warn(text, "event", "forming")
+	}
+}
+
+// sleep waits for d and says whether it did; false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter spreads d over [0.75 d, 1.25 d).
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2+1)
+}

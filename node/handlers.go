@@ -1,0 +1,272 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// *Node is what the wire's server calls.
+var _ Handler = (*Node)(nil)
+
+// HandleHello says who this is.
+func (n *Node) HandleHello(_ context.Context, _ Hello) (HelloReply, error) {
+	r := HelloReply{
+		Cluster: n.opt.Name, Nonce: n.nonce, From: n.self, Expect: n.opt.Expect, Proto: ProtocolVersion,
+		Blank: n.identity.Blank(), Draining: n.draining.Load(), Term: n.raft.raft.CurrentTerm(),
+	}
+	if !r.Blank {
+		r.ClusterID = n.identity.ClusterID()
+		r.LeaderID, r.LeaderAddr = n.leader()
+	}
+	return r, nil
+}
+
+// HandleGrant promises this node to a bootstrapper, unless it is somebody's already.
+func (n *Node) HandleGrant(_ context.Context, in Grant) (GrantReply, error) {
+	if in.Cluster != n.opt.Name {
+		return GrantReply{Reason: fmt.Sprintf("is in a cluster named %q", n.opt.Name)}, nil
+	}
+	if find(in.Servers, n.self.ServerID) == nil {
+		return GrantReply{Reason: "is another process by now: " + n.self.ServerID}, nil
+	}
+	if err := n.identity.promise(in.ClusterID, in.From.ServerID, GrantLease); err != nil {
+		return GrantReply{Reason: err.Error()}, nil
+	}
+	return GrantReply{Granted: true}, nil
+}
+
+// HandleJoin admits a node: first without a vote; the steward gives it one when it has caught up.
+func (n *Node) HandleJoin(_ context.Context, in Join) error {
+	l, err := n.mustLead()
+	if err != nil {
+		return err
+	}
+	if id := n.identity.ClusterID(); in.ClusterID != id {
+		return fmt.Errorf("join of cluster %q reached a member of %q: %w", in.ClusterID, id, ErrOtherCluster)
+	}
+	for _, s := range n.raft.Servers() {
+		m := memberOf(s)
+		switch {
+		case m.ServerID == in.From.ServerID && m.Addr == in.From.Addr:
+			return nil
+		case m.Addr == in.From.Addr || m.ServerID == in.From.ServerID:
+			// Somebody else answers at this address now: the old member is gone for good.
+			if err := n.remove(m, "replaced by "+in.From.ServerID+" at the same address"); err != nil {
+				return err
+			}
+		case m.NodeID == in.From.NodeID && l.crew.seen(m.ServerID):
+			return fmt.Errorf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique): %w", m.NodeID, m.Addr, in.From.Addr, ErrRefused)
+		}
+	}
+	if err := n.raft.raft.AddNonvoter(raft.ServerID(in.From.ServerID), raft.ServerAddress(in.From.Addr), 0, applyTimeout).Error(); err != nil {
+		return fmt.Errorf("admit %s: %w", in.From.ServerID, err)
+	}
+	n.log.Info("member admitted", "event", "membership", "member", in.From.ServerID, "addr", in.From.Addr)
+	return nil
+}
+
+func (n *Node) remove(m Member, why string) error {
+	if err := n.raft.raft.RemoveServer(raft.ServerID(m.ServerID), 0, applyTimeout).Error(); err != nil {
+		return fmt.Errorf("remove %s: %w", m.ServerID, err)
+	}
+	n.log.Info("member removed: "+why, "event", "membership", "member", m.ServerID, "addr", m.Addr)
+	return nil
+}
+
+// HandleLeave notes that a member goes: after the ending that all have
+// applied nothing is removed, otherwise it leaves the configuration.
+func (n *Node) HandleLeave(_ context.Context, in Leave) error {
+	l, err := n.mustLead()
+	if err != nil {
+		return err
+	}
+	if in.ClusterID != n.identity.ClusterID() {
+		return ErrOtherCluster
+	}
+	if in.RunID != "" {
+		l.gone(in.From.ServerID)
+		return nil
+	}
+	if find(n.raft.Members(), in.From.ServerID) == nil {
+		return nil
+	}
+	return n.remove(in.From, "it left")
+}
+
+// HandleDistribute prepares a config and acknowledges it.
+func (n *Node) HandleDistribute(ctx context.Context, in Distribute) (Ack, error) {
+	if err := n.raft.Check(in.Fence, n.identity.ClusterID()); err != nil {
+		return Ack{}, err
+	}
+	return n.take(ctx, in)
+}
+
+// take prepares the config of a run on this node. The same run and version
+// again is acknowledged again.
+func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
+	if n.draining.Load() {
+		return Ack{}, errors.New("this node is leaving")
+	}
+	if len(in.Config.Document) > MaxDocument {
+		return Ack{}, fmt.Errorf("%w: the plan has %d bytes (at most %d)", ErrRefused, len(in.Config.Document), MaxDocument)
+	}
+	if err := n.prepare(ctx, in.RunID, in.Config, in.Seed); err != nil {
+		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
+		return Ack{}, err
+	}
+	ack := Ack{ServerID: n.self.ServerID, Version: in.Config.Version}
+	if leader := in.Fence.LeaderID; leader != "" && leader != n.self.ServerID {
+		o, ok := n.clocks.to(leader)
+		if _, addr := n.leader(); !ok && addr != "" {
+			n.measure(ctx, leader, addr)
+			o, _ = n.clocks.to(leader)
+		}
+		ack.ClockOffset, ack.ClockBound = o.offset, o.bound
+	}
+	return ack, nil
+}
+
+// HandleStartTest arms a run that the log has scheduled. The log is the
+// truth: a start that differs from it is refused.
+func (n *Node) HandleStartTest(ctx context.Context, in StartTest) error {
+	if err := n.raft.Check(in.Fence, n.identity.ClusterID()); err != nil {
+		return err
+	}
+	err := n.machine.Until(ctx, func(s *State) bool { r := s.Run(in.RunID); return r != nil && r.StartAt != 0 })
+	if err != nil {
+		return fmt.Errorf("run %s is not scheduled in this node's log: %w", in.RunID, ErrConflict)
+	}
+	r := n.machine.State().Run(in.RunID)
+	if r.StartAt != in.StartAt.UnixNano() || r.Clock != in.Clock {
+		return fmt.Errorf("run %s starts at %s by the log, not at %s: %w", in.RunID, r.Start(), in.StartAt, ErrConflict)
+	}
+	if r.Phase != PhaseScheduled || !r.Participates(n.self.ServerID) {
+		return nil
+	}
+	return n.player.arm(in.RunID, r.StartAt, r.Clock)
+}
+
+// HandleStopTest ends a run early.
+func (n *Node) HandleStopTest(_ context.Context, in StopTest) error {
+	if err := n.raft.Check(in.Fence, n.identity.ClusterID()); err != nil {
+		return err
+	}
+	n.player.end(in.RunID, &StopReason{Cause: in.Cause, Grace: replaceGrace})
+	return nil
+}
+
+// HandleSubmit begins a run of a posted plan, on the leader.
+func (n *Node) HandleSubmit(ctx context.Context, in Submit) (Submitted, error) {
+	l, err := n.mustLead()
+	if err != nil {
+		return Submitted{}, err
+	}
+	if in.ClusterID != n.clusterID() {
+		return Submitted{}, ErrOtherCluster
+	}
+	return l.submit(ctx, in.Document, in.From)
+}
+
+// HandleStop ends what is going on, on the leader.
+func (n *Node) HandleStop(ctx context.Context, in StopRequest) (Stopped, error) {
+	l, err := n.mustLead()
+	if err != nil {
+		return Stopped{}, err
+	}
+	if in.ClusterID != n.clusterID() {
+		return Stopped{}, ErrOtherCluster
+	}
+	return l.stop(ctx, in)
+}
+
+// HandleReport keeps a node's summary.
+func (n *Node) HandleReport(_ context.Context, in Report) error {
+	if in.ClusterID != n.identity.ClusterID() {
+		return ErrOtherCluster
+	}
+	if n.machine.State().Run(in.RunID) == nil {
+		return fmt.Errorf("run %s is not known here: %w", in.RunID, ErrConflict)
+	}
+	n.reports.put(in)
+	return nil
+}
+
+// HandleHealthCheck answers the leader's roll call.
+func (n *Node) HandleHealthCheck(_ context.Context, in HealthCheck) (Health, error) {
+	if err := n.raft.Check(in.Fence, n.identity.ClusterID()); err != nil {
+		return Health{}, err
+	}
+	n.view.set(in.View)
+	first, skew := n.player.started(n.currentRun())
+	h := Health{
+		ServerID: n.self.ServerID, AppliedIndex: n.raft.raft.AppliedIndex(), ReadyRun: n.readyRun(),
+		SourceHash: n.opt.SourceHash, StartSkew: skew, FirstRequest: first,
+	}
+	if o, ok := n.clocks.to(in.Fence.LeaderID); ok {
+		h.ClockOffset, h.ClockBound = o.offset, o.bound
+	}
+	return h, nil
+}
+
+// HandlePing shows this node's clock.
+func (n *Node) HandlePing(context.Context) (Pong, error) {
+	now := time.Now().UnixNano()
+	return Pong{ServerID: n.self.ServerID, ReceivedNs: now, SentNs: time.Now().UnixNano()}, nil
+}
+
+func (n *Node) clusterID() string {
+	if n.identity == nil {
+		return ""
+	}
+	return n.identity.ClusterID()
+}
+
+// mustLead returns this node's leadership, or who leads instead.
+func (n *Node) mustLead() (*leader, error) {
+	if l := n.leading.Load(); l != nil {
+		return l, nil
+	}
+	if n.raft == nil {
+		return nil, ErrNoLeader
+	}
+	return nil, n.raft.notLeader()
+}
+
+// submit checks a posted plan completely and begins a run of it.
+func (l *leader) submit(ctx context.Context, document []byte, from Member) (Submitted, error) {
+	checked, err := l.n.hooks.Check(document)
+	if err != nil {
+		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	c := Config{Version: checked.Version, Source: SourcePost, Origin: "POST /config on " + from.NodeID, Document: document,
+		Revision: strings.TrimPrefix(checked.Version, "sha256:")}
+	id, err := l.beginRun(ctx, c, checked, true)
+	if err != nil {
+		return Submitted{}, err
+	}
+	return Submitted{RunID: id, Version: c.Version, NodeID: l.n.self.NodeID}, nil
+}
+
+// stop commits that the newest run in hand, and whatever is prepared beside it, ends.
+func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
+	active := l.n.machine.State().Active()
+	if len(active) == 0 {
+		return Stopped{}, nil
+	}
+	if t := active[0].Tenant; in.Tenant != nil && *in.Tenant != t {
+		return Stopped{}, fmt.Errorf("the run belongs to tenant %q, not %q: %w", t, *in.Tenant, ErrConflict)
+	}
+	stopped := Stopped{RunID: active[0].ID, Tenant: active[0].Tenant}
+	for i := len(active) - 1; i >= 0; i-- { // the prepared one first, so that it does not move up
+		err := l.propose(ctx, Command{Stop: &Stop{RunID: active[i].ID, Cause: in.Cause, ExitCode: ExitStopped}})
+		if err != nil && !errors.Is(err, errPhase) {
+			return Stopped{}, err
+		}
+	}
+	return stopped, nil
+}

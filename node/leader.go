@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// leader is one leadership: it exists from the barrier to the loss. All it
+// knows beyond the log can be asked for again by the next leader.
+type leader struct {
+	n     *Node
+	since time.Time
+	crew  *crew
+
+	mu       sync.Mutex
+	acks     map[string]map[string]Ack // run id -> server id -> its acknowledgement
+	left     map[string]bool           // servers that have applied the ending
+	leftNews chan struct{}             // closed when left grows
+	fetching bool
+	tried    string // revision of the source that was tried last
+}
+
+// lead is the leader's work, from the barrier on, until ctx ends.
+func (n *Node) lead(ctx context.Context) error {
+	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, leftNews: make(chan struct{})}
+	l.crew = newCrew(l)
+	if n.raft != nil {
+		if err := n.raft.raft.Barrier(barrierTimeout).Error(); err != nil {
+			n.log.Warn("elected, but the log cannot be brought up to date: "+err.Error(), "event", "leadership_lost")
+			<-ctx.Done() // Raft steps down or elects anew; watchLeadership ends this leadership
+			return nil
+		}
+		n.log.Info("this node leads", "event", "leader_elected", "term", n.raft.raft.CurrentTerm(), "leader_id", n.self.ServerID)
+	}
+	n.leading.Store(l)
+	defer n.leading.CompareAndSwap(l, nil)
+	if n.raft != nil {
+		n.announce("leader")
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.manage(gctx) })
+	if n.raft != nil {
+		g.Go(func() error { return l.crew.rollCall(gctx) })
+		g.Go(func() error { return l.crew.steward(gctx) })
+	}
+	return g.Wait()
+}
+
+// task is a piece of the leader's work that the state asks for.
+type task struct{ kind, run string }
+
+// Kinds of task.
+const (
+	taskFetch     = "fetch"     // the start-up source, for the first time
+	taskRecheck   = "recheck"   // the start-up source has failed: wait for a new revision
+	taskDeliver   = "deliver"   // hand the config to every expected node
+	taskSchedule  = "schedule"  // decide the start
+	taskSupervise = "supervise" // see the run through to its verdict
+)
+
+// tasks says what a leader has to do in a state: the deciding, apart from the doing.
+func tasks(s *State, hasSource bool) []task {
+	if s.Leaving() != nil {
+		return nil
+	}
+	var list []task
+	switch {
+	case !hasSource:
+	case s.Current == nil && s.Failure == nil:
+		list = append(list, task{kind: taskFetch})
+	case s.Current == nil, s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
+		list = append(list, task{kind: taskRecheck})
+	}
+	for _, r := range s.Active() {
+		switch r.Phase {
+		case PhaseDistributing:
+			list = append(list, task{taskDeliver, r.ID})
+		case PhaseReady:
+			list = append(list, task{taskSchedule, r.ID})
+		case PhaseScheduled, PhaseStopped:
+			list = append(list, task{taskSupervise, r.ID})
+		}
+	}
+	return list
+}
+
+// job is a task being done.
+type job struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (j *job) stop() {
+	j.cancel()
+	<-j.done
+}
+
+// manage keeps exactly the tasks going that the state asks for.
+func (l *leader) manage(ctx context.Context) error {
+	jobs := map[task]*job{}
+	defer func() {
+		for _, j := range jobs {
+			j.stop()
+		}
+	}()
+	for {
+		s, changed := l.n.machine.Watch()
+		want := tasks(s, l.n.opt.Source != nil)
+		for t, j := range jobs {
+			if !slices.Contains(want, t) {
+				j.stop()
+				delete(jobs, t)
+			}
+		}
+		for _, t := range want {
+			if jobs[t] == nil {
+				jobs[t] = l.begin(ctx, t)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+const maxTaskBackoff = 5 * time.Second
+
+// begin starts a task; one that fails (a commit that did not get through) is tried again.
+func (l *leader) begin(ctx context.Context, t task) *job {
+	ctx, cancel := context.WithCancel(ctx)
+	j := &job{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(j.done)
+		for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
+			err := l.do(ctx, t)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			l.n.log.Warn(fmt.Sprintf("%s: %v", t.kind, err), "event", "leader_task_failed", "run_id", t.run)
+			if !sleep(ctx, jitter(wait)) {
+				return
+			}
+		}
+	}()
+	return j
+}
+
+func (l *leader) do(ctx context.Context, t task) error {
+	switch t.kind {
+	case taskFetch:
+		return l.fetch(ctx)
+	case taskRecheck:
+		return l.recheck(ctx)
+	case taskDeliver:
+		return l.deliver(ctx, t.run)
+	case taskSchedule:
+		return l.schedule(ctx, t.run)
+	default:
+		return l.supervise(ctx, t.run)
+	}
+}
+
+// leaveTimeout bounds how long a leader waits for the others to leave first.
+const leaveTimeout = 5 * time.Second
+
+// leave waits until every live member has applied the ending, and gives the
+// right to bootstrap back: the next start of the same cluster finds nothing.
+func (l *leader) leave(ctx context.Context) {
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		news := l.leftNews
+		waiting := slices.ContainsFunc(l.n.members(), func(m Member) bool {
+			return m.ServerID != l.n.self.ServerID && !l.left[m.ServerID] && !l.crew.lost(m.ServerID)
+		})
+		l.mu.Unlock()
+		if !waiting {
+			break
+		}
+		select {
+		case <-news:
+		case <-time.After(200 * time.Millisecond): // somebody may be lost
+		case <-ctx.Done():
+		}
+	}
+	if l.n.opt.Wire != nil && l.n.opt.Wire.Arbiter != nil {
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+		defer cancel()
+		if err := l.n.opt.Wire.Arbiter.Release(release, l.n.identity.ClusterID()); err != nil {
+			l.n.log.Warn("cannot give the right to bootstrap back: " + err.Error())
+		}
+	}
+}
+
+// gone notes that a member has applied the ending and goes.
+func (l *leader) gone(serverID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left[serverID] = true
+	close(l.leftNews)
+	l.leftNews = make(chan struct{})
+}
+
+func (l *leader) acknowledged(runID string, a Ack) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.acks[runID] == nil {
+		if len(l.acks) > 8 { // runs of a long life
+			clear(l.acks)
+		}
+		l.acks[runID] = map[string]Ack{}
+	}
+	l.acks[runID][a.ServerID] = a
+}
+
+func (l *leader) ack(runID, serverID string) (Ack, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.acks[runID][serverID]
+	return a, ok
+}

@@ -1,0 +1,374 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Node is one process: a member of a cluster, or, with Options.Wire nil, on
+// its own. Both run the same state machine; standalone the log is this process's alone.
+type Node struct {
+	opt      Options
+	self     Member
+	log      *slog.Logger
+	runner   Runner
+	hooks    Hooks
+	machine  *machine
+	raft     *consensus // nil standalone
+	identity *Identity  // nil standalone
+	former   *former    // nil standalone
+	nonce    string
+
+	clocks   *clocks
+	player   *player
+	prepared *preparedRuns
+	reports  *reports
+	view     *view
+	attempts *attempts
+
+	leading  atomic.Pointer[leader] // this node's leadership, nil without
+	draining atomic.Bool
+	ledSince atomic.Int64 // Unix ns since when a leader is known, 0 before
+
+	leaderChanges atomic.Int64
+}
+
+// New makes a node; Run lives it.
+func New(opt Options) (*Node, error) {
+	n := &Node{
+		opt: opt, self: opt.Self, log: opt.Log, runner: opt.Runner, hooks: opt.Hooks,
+		machine: newMachine(), nonce: randomHex(16), reports: newReports(), attempts: newAttempts(),
+	}
+	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]string{}}, &view{}
+	if opt.Wire == nil {
+		return n, nil
+	}
+	n.clocks = &clocks{upstream: opt.Wire.Upstream, offsets: map[string]offset{}}
+	n.identity = opt.Identity
+	var err error
+	if n.raft, err = openConsensus(n.self, n.machine, opt.Wire.Transport, n.log); err != nil {
+		return nil, err
+	}
+	n.former = &former{
+		self: n.self, name: opt.Name, expect: opt.Expect, nonce: n.nonce, identity: n.identity,
+		wire: opt.Wire, raft: n.raft, log: n.log, warned: map[string]string{},
+	}
+	return n, nil
+}
+
+// exit ends Run with an ending; it travels as an error through the group of loops.
+type exit struct{ Ending }
+
+func (e *exit) Error() string { return e.Reason }
+
+// Run lives the node until its run has ended and it may go, something fails
+// for good, or ctx is cancelled (a signal): then it leaves in order within
+// Options.DrainTimeout. The ending carries the process's exit code.
+func (n *Node) Run(ctx context.Context) Ending {
+	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(work)
+	g.Go(func() error { return n.player.run(gctx) })
+	g.Go(func() error { return n.chronicle(gctx) })
+	g.Go(func() error { return n.followOut(gctx) })
+	if n.raft == nil {
+		g.Go(func() error { return n.lead(gctx) })
+	} else {
+		g.Go(func() error { return n.live(gctx) })
+		g.Go(func() error { return n.watchLeadership(gctx) })
+		g.Go(func() error { return n.keepClock(gctx) })
+		g.Go(func() error { return n.deliverReports(gctx) })
+		g.Go(func() error { return n.watchdog(gctx) })
+	}
+	var ending Ending
+	select {
+	case <-ctx.Done():
+		ending = n.depart()
+		stop()
+		g.Wait()
+	case <-gctx.Done():
+		err := g.Wait()
+		ending = n.endingOf(err)
+	}
+	n.draining.Store(true)
+	n.player.close(&StopReason{Cause: "exit"})
+	n.close()
+	return ending
+}
+
+func (n *Node) endingOf(err error) Ending {
+	var e *exit
+	if errors.As(err, &e) {
+		return e.Ending
+	}
+	if err == nil {
+		err = errors.New("the node ended without a reason")
+	}
+	return Ending{ExitCode: ExitFailure, Reason: err.Error()}
+}
+
+// close takes the node off the outside world.
+func (n *Node) close() {
+	if n.raft == nil {
+		return
+	}
+	n.withdraw()
+	if err := n.raft.Close(); err != nil {
+		n.log.Warn(err.Error())
+	}
+}
+
+const withdrawTimeout = 2 * time.Second
+
+func (n *Node) withdraw() {
+	if n.opt.Wire.Announcer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
+	defer cancel()
+	if err := n.opt.Wire.Announcer.Withdraw(ctx); err != nil {
+		n.log.Warn("cannot deregister: " + err.Error())
+	}
+}
+
+// live brings the node into a cluster.
+func (n *Node) live(ctx context.Context) error {
+	err := n.former.run(ctx)
+	if err == nil {
+		n.announce("follower")
+		n.log.Info("peers discovered", "event", "peers_discovered", "members", len(n.raft.Members()), "cluster_id", n.identity.ClusterID())
+		return nil
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	code := ExitCluster
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrForbidden) {
+		code = ExitInvalid
+	}
+	return &exit{Ending{ExitCode: code, Reason: err.Error()}}
+}
+
+// announce shows the role, unless a leader is called a follower by a late hand.
+func (n *Node) announce(role string) {
+	if role == "follower" && n.leading.Load() != nil {
+		return
+	}
+	n.former.announce(role)
+}
+
+// propose commits a command.
+func (n *Node) propose(ctx context.Context, c Command) error {
+	if n.raft == nil {
+		return n.machine.apply(c)
+	}
+	return n.raft.Propose(ctx, c)
+}
+
+// leader returns id and address of the leader known here.
+func (n *Node) leader() (id, addr string) {
+	if n.raft == nil {
+		return n.self.ServerID, n.self.Addr
+	}
+	return n.raft.Leader()
+}
+
+// members returns the cluster as Raft knows it.
+func (n *Node) members() []Member {
+	if n.raft == nil {
+		return []Member{n.self}
+	}
+	return n.raft.Members()
+}
+
+// reign is one leadership being carried out.
+type reign struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // set when done is closed
+}
+
+func (n *Node) enthrone(ctx context.Context) *reign {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &reign{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = n.lead(ctx)
+	}()
+	return r
+}
+
+// end cancels and joins a leadership; nil is none.
+func (r *reign) end() error {
+	if r == nil {
+		return nil
+	}
+	r.cancel()
+	<-r.done
+	return r.err
+}
+
+func (r *reign) over() <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	return r.done
+}
+
+// watchLeadership leads while Raft says so: at most one leadership at a time,
+// each joined before anything else happens.
+func (n *Node) watchLeadership(ctx context.Context) error {
+	var current *reign
+	for {
+		select {
+		case leads := <-n.raft.leadership:
+			had := current != nil
+			if err := current.end(); err != nil {
+				return err
+			}
+			current = nil
+			if leads {
+				current = n.enthrone(ctx)
+			} else if had {
+				n.log.Warn("no longer the leader", "event", "leadership_lost")
+				n.announce("follower")
+			}
+		case <-current.over():
+			if err := current.end(); err != nil {
+				return err
+			}
+			current = nil
+		case <-ctx.Done():
+			return current.end()
+		}
+	}
+}
+
+// keepClock measures the offset to the leader, at once when it changes and every clockEvery.
+func (n *Node) keepClock(ctx context.Context) error {
+	last := ""
+	for {
+		id, addr := n.leader()
+		if id != "" && id != last {
+			last = id
+			n.leaderChanges.Add(1)
+			n.ledSince.CompareAndSwap(0, time.Now().UnixNano())
+		}
+		if id != "" && id != n.self.ServerID {
+			if o, ok := n.clocks.to(id); !ok || time.Since(o.measured) > clockEvery {
+				n.measure(ctx, id, addr)
+			}
+		}
+		if !sleep(ctx, 200*time.Millisecond) {
+			return nil
+		}
+	}
+}
+
+func (n *Node) measure(ctx context.Context, id, addr string) {
+	o, err := n.clocks.measure(ctx, id, addr)
+	if err != nil {
+		n.log.Debug(err.Error())
+		return
+	}
+	if o.bound > clockWarn || o.offset.Abs() > clockOffWarn {
+		n.log.Warn("the clocks of this node and the leader are far apart or hard to compare: check NTP or chrony",
+			"event", "clock_offset", "offset_ms", float64(o.offset)/1e6, "bound_ms", float64(o.bound)/1e6)
+	}
+}
+
+// followOut ends this node when the log says that everybody leaves; a leader
+// leaves last, by its own doing (see leader.leave).
+func (n *Node) followOut(ctx context.Context) error {
+	if err := n.machine.Until(ctx, func(s *State) bool { return s.Leaving() != nil }); err != nil {
+		return nil
+	}
+	ending := *n.machine.State().Leaving()
+	n.draining.Store(true)
+	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	for n.leading.Load() == nil && deadline.Err() == nil {
+		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
+			call, done := context.WithTimeout(deadline, time.Second)
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: n.endedRun()})
+			done()
+			if err == nil {
+				break
+			}
+		}
+		sleep(deadline, 50*time.Millisecond)
+	}
+	if l := n.leading.Load(); l != nil {
+		l.leave(deadline)
+	}
+	return &exit{ending}
+}
+
+// endedRun names what ended, for Leave.
+func (n *Node) endedRun() string {
+	if s := n.machine.State(); s.Current != nil {
+		return s.Current.ID
+	}
+	return "startup"
+}
+
+// watchdog ends a node that is alone for too long, and warns of a plan that does not come.
+func (n *Node) watchdog(ctx context.Context) error {
+	alone, late := time.Now(), false
+	for sleep(ctx, 500*time.Millisecond) {
+		id, _ := n.leader()
+		if id != "" {
+			alone = time.Now()
+		}
+		if ending := n.abandoned(time.Since(alone)); ending != nil {
+			return &exit{*ending}
+		}
+		if since := n.ledSince.Load(); !late && since != 0 && n.waitsForPlan() && time.Since(time.Unix(0, since)) > n.opt.ConfigTimeout {
+			late = true
+			n.log.Warn(fmt.Sprintf("no plan has reached this node within %s since it knew a leader (CLUSTER_CONFIG_TIMEOUT_SECS)", n.opt.ConfigTimeout), "event", "config_late")
+		}
+	}
+	return nil
+}
+
+func (n *Node) waitsForPlan() bool {
+	s := n.machine.State()
+	return n.opt.SourceName != SourceNone && !n.prepared.any() && s.Failure == nil && (s.Current == nil || !s.Current.Ended)
+}
+
+// verdictTimeout is how long a node that is past its planned end waits for a leader.
+const verdictTimeout = 30 * time.Second
+
+// abandoned says whether a node without a leader for so long gives up.
+func (n *Node) abandoned(alone time.Duration) *Ending {
+	if alone == 0 || n.leading.Load() != nil {
+		return nil
+	}
+	s := n.machine.State()
+	if s.Leaving() != nil {
+		return nil
+	}
+	for _, r := range s.Active() {
+		if r.Phase != PhaseScheduled || !r.Participates(n.self.ServerID) {
+			continue
+		}
+		if pl := n.player.find(r.ID); pl == nil || !pl.ending() {
+			return nil // armed: the run goes on without a leader
+		}
+		if alone > verdictTimeout {
+			return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}
+		}
+		return nil
+	}
+	if alone > n.opt.FormTimeout {
+		return &Ending{ExitCode: ExitCluster, Reason: fmt.Sprintf("no leader for %s (CLUSTER_FORM_TIMEOUT): %s", n.opt.FormTimeout, n.former.missing())}
+	}
+	return nil
+}

@@ -1,0 +1,295 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// replaceGrace is how long the iterations of a run may go on that another has
+// replaced, or that a signal or /stop has ended.
+const replaceGrace = 5 * time.Second
+
+// player runs this node's part of the runs that the log has scheduled. Log and
+// StartTest both lead to arm, and either does it once.
+type player struct {
+	n     *Node
+	mu    sync.Mutex
+	plays map[string]*play
+	over  bool // nothing is armed any more
+	wg    sync.WaitGroup
+}
+
+// play is one run on this node.
+type play struct {
+	run    string
+	start  time.Time // in this node's clock, monotonic
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	first time.Time
+	skew  time.Duration
+}
+
+func newPlayer(n *Node) *player { return &player{n: n, plays: map[string]*play{}} }
+
+// run follows the log until ctx ends.
+func (p *player) run(ctx context.Context) error {
+	for {
+		s, changed := p.n.machine.Watch()
+		p.follow(ctx, s)
+		takeover := p.takeover(s)
+		var at <-chan time.Time
+		var timer *time.Timer
+		if takeover != nil {
+			timer = time.NewTimer(time.Until(takeover.at))
+			at = timer.C
+		}
+		select {
+		case <-changed:
+		case <-at:
+			p.end(takeover.old, &StopReason{Cause: "replaced", Grace: replaceGrace})
+		case <-ctx.Done():
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// follow arms what is scheduled and ends what the log has ended.
+func (p *player) follow(ctx context.Context, s *State) {
+	for _, r := range s.Active() {
+		if r.Phase == PhaseScheduled && r.Participates(p.n.self.ServerID) {
+			if err := p.arm(r.ID, r.StartAt, r.Clock); err != nil {
+				p.n.log.Error("cannot start the run: "+err.Error(), "event", "run_start_failed", "run_id", r.ID)
+			}
+		}
+		if r.Phase == PhaseStopped {
+			p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: replaceGrace})
+		}
+	}
+	p.mu.Lock()
+	var gone []string
+	for id := range p.plays {
+		if r := s.Run(id); r != nil && r.Ended {
+			gone = append(gone, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, id := range gone {
+		p.end(id, &StopReason{Cause: "aborted"})
+	}
+	p.n.prepared.discard(s)
+}
+
+type takeover struct {
+	old string
+	at  time.Time
+}
+
+// takeover says when a run of this node has to make way for the next.
+func (p *player) takeover(s *State) *takeover {
+	if s.Next == nil || s.Next.Phase != PhaseScheduled || s.Current == nil || s.Current.Ended {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next, current := p.plays[s.Next.ID], p.plays[s.Current.ID]
+	if next == nil || current == nil || current.ending() {
+		return nil
+	}
+	return &takeover{old: s.Current.ID, at: next.start}
+}
+
+func (p *play) ending() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// arm starts the run's play, once; again with another start is a conflict.
+func (p *player) arm(runID string, startAt int64, clock string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.plays[runID]; ok || p.over {
+		return nil
+	}
+	start, err := p.n.localTime(startAt, clock)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	pl := &play{run: runID, start: start, cancel: cancel, done: make(chan struct{})}
+	p.plays[runID] = pl
+	p.wg.Go(func() {
+		defer close(pl.done)
+		p.perform(ctx, pl)
+	})
+	return nil
+}
+
+// perform is the life of one play: prepare if need be, run, keep the summary.
+func (p *player) perform(ctx context.Context, pl *play) {
+	n := p.n
+	r := n.machine.State().Run(pl.run)
+	report := Report{RunID: pl.run, Of: n.self, Final: true}
+	summary, err := n.perform(ctx, r, pl)
+	report.Summary = summary
+	if err != nil {
+		report.Failure = err.Error()
+		n.log.Error("the load engine failed: "+err.Error(), "event", "engine_failed", "run_id", pl.run)
+	}
+	var reason *StopReason
+	if errors.As(context.Cause(ctx), &reason) && reason.Cause == "signal" {
+		report.Left = true
+	}
+	n.reports.put(report)
+	if r != nil {
+		n.hooks.Own(*r, report)
+	}
+}
+
+func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
+	if r == nil {
+		return nil, fmt.Errorf("run %s is not in the log", pl.run)
+	}
+	if !n.prepared.has(r.ID) {
+		c, ok := n.machine.State().Configs[r.Version]
+		if !ok {
+			return nil, fmt.Errorf("config %s is not in the log", r.Version)
+		}
+		if err := n.prepare(ctx, r.ID, c, r.Seed); err != nil {
+			return nil, err
+		}
+	}
+	return n.runner.Run(ctx, r.ID, pl.start, func(sent time.Time, skew time.Duration) {
+		pl.mu.Lock()
+		pl.first, pl.skew = sent, skew
+		pl.mu.Unlock()
+		n.log.Info("first request sent", "event", "run_started", "run_id", r.ID, "start_skew_ms", float64(skew)/1e6)
+	})
+}
+
+// end cancels a play; the first reason stays.
+func (p *player) end(runID string, reason *StopReason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pl := p.plays[runID]; pl != nil {
+		pl.cancel(reason)
+	}
+}
+
+// close ends all plays, waits for them and arms nothing any more.
+func (p *player) close(reason *StopReason) {
+	p.mu.Lock()
+	p.over = true
+	for _, pl := range p.plays {
+		pl.cancel(reason)
+	}
+	p.mu.Unlock()
+	p.wg.Wait()
+}
+
+// find returns the run's play, or nil.
+func (p *player) find(runID string) *play {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.plays[runID]
+}
+
+// busy says whether a play has not ended yet.
+func (p *player) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, pl := range p.plays {
+		if !pl.ending() {
+			return true
+		}
+	}
+	return false
+}
+
+// started returns when the first request left and how late; zero before.
+func (p *player) started(runID string) (time.Time, time.Duration) {
+	pl := p.find(runID)
+	if pl == nil {
+		return time.Time{}, 0
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return pl.first, pl.skew
+}
+
+// localTime turns an instant in a server's clock into one of this node's,
+// with a monotonic reading, so that no step of a clock moves it from then on.
+func (n *Node) localTime(startAt int64, clock string) (time.Time, error) {
+	if startAt <= 0 {
+		return time.Time{}, errors.New("a start without an instant")
+	}
+	var off time.Duration
+	if clock != n.self.ServerID {
+		o, ok := n.clocks.to(clock)
+		if !ok {
+			n.log.Warn("the clock of "+clock+" was never measured: starting by this node's own", "event", "clock_unknown")
+		}
+		off = o.offset
+	}
+	now := time.Now()
+	return now.Add(time.Duration(startAt-now.UnixNano()) - off), nil
+}
+
+// prepared remembers which runs the runner has prepared.
+type preparedRuns struct {
+	n   *Node
+	mu  sync.Mutex
+	ids map[string]string // run id -> version
+}
+
+func (p *preparedRuns) has(runID string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.ids[runID]
+	return ok
+}
+
+func (p *preparedRuns) any() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.ids) > 0
+}
+
+// discard forgets runs that ended without having been played.
+func (p *preparedRuns) discard(s *State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.ids {
+		if r := s.Run(id); r != nil && r.Ended && p.n.player.find(id) == nil {
+			p.n.runner.Discard(id)
+			delete(p.ids, id)
+		}
+	}
+}
+
+// prepare hands a config to the runner, once per run.
+func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) error {
+	if n.prepared.has(runID) {
+		return nil
+	}
+	if err := n.runner.Prepare(ctx, runID, c, seed); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	n.prepared.mu.Lock()
+	defer n.prepared.mu.Unlock()
+	n.prepared.ids[runID] = c.Version
+	return nil
+}

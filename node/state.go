@@ -1,0 +1,146 @@
+package node
+
+import (
+	"maps"
+	"time"
+)
+
+// Exit codes of the process; k6's where it has one.
+const (
+	ExitOK      = 0
+	ExitFailure = 1   // unexpected failure, or the cluster's verdict is unknown
+	ExitFailed  = 99  // a threshold failed
+	ExitCluster = 102 // no leader, a node did not take the plan, clock bound exceeded
+	ExitInvalid = 104 // settings, plan or config source
+	ExitStopped = 105 // ended before the plan was done
+)
+
+// Phase is how far a run has come. Only the log moves it, and only forward.
+type Phase string
+
+// The phases of a run, in order; the last three are endings.
+const (
+	PhaseDistributing Phase = "distributing"
+	PhaseReady        Phase = "ready"
+	PhaseScheduled    Phase = "scheduled"
+	PhaseStopped      Phase = "stopped"
+	PhaseFinished     Phase = "finished"
+	PhaseAborted      Phase = "aborted"
+)
+
+// Run is the replicated record of one run.
+type Run struct {
+	ID        string        `json:"id"`
+	Version   string        `json:"version"` // of its config
+	Members   []Member      `json:"members"` // expected to acknowledge: the members at BeginRun
+	Seed      int64         `json:"seed"`
+	Tenant    string        `json:"tenant"`
+	KeepAlive bool          `json:"keep_alive"` // nodes stay up after it
+	Hold      bool          `json:"hold"`       // nodes stay up if it is aborted
+	Posted    bool          `json:"posted"`     // not of the start-up source: its failure never ends a process
+	Duration  time.Duration `json:"duration"`   // planned
+	Grace     time.Duration `json:"grace"`      // running iterations may drain for so long
+
+	Phase        Phase    `json:"phase"`
+	StartAt      int64    `json:"start_at"` // Unix ns in the clock of server Clock; 0 before Schedule
+	Clock        string   `json:"clock"`
+	Participants []Member `json:"participants"`
+	StopCause    string   `json:"stop_cause"`
+	StopCode     int      `json:"stop_code"`
+	Ended        bool     `json:"ended"` // nothing more happens to it
+	Ending       Ending   `json:"ending"`
+}
+
+// Ending is how a run, or the attempt to get one, ended.
+type Ending struct {
+	ExitCode int    `json:"exit_code"`
+	Reason   string `json:"reason"`
+	Exit     bool   `json:"exit"` // every node leaves with ExitCode
+}
+
+// State is what the cluster agrees on. Values are never changed in place:
+// a State that was handed out stays as it is.
+type State struct {
+	Configs map[string]Config `json:"configs"` // by version; those that a run refers to, and the newest
+	Newest  string            `json:"newest"`  // version of the last SetConfig
+	Current *Run              `json:"current"` // generates load, or ended last
+	Next    *Run              `json:"next"`    // prepared beside Current, takes over at its own start
+	Last    *Run              `json:"last"`    // ended before Current
+	// Failure is set when the start-up source failed before there was a run.
+	Failure *Ending `json:"failure"`
+}
+
+// Run returns the run with id, or nil.
+func (s *State) Run(id string) *Run {
+	for _, r := range []*Run{s.Current, s.Next, s.Last} {
+		if r != nil && r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// Active returns the runs that have not ended, the older first.
+func (s *State) Active() []*Run {
+	var runs []*Run
+	for _, r := range []*Run{s.Current, s.Next} {
+		if r != nil && !r.Ended {
+			runs = append(runs, r)
+		}
+	}
+	return runs
+}
+
+// Leaving returns the ending that makes every node leave, or nil.
+func (s *State) Leaving() *Ending {
+	if s.Failure != nil && s.Failure.Exit {
+		return s.Failure
+	}
+	if s.Current != nil && s.Current.Ended && s.Current.Ending.Exit {
+		return &s.Current.Ending
+	}
+	return nil
+}
+
+// Start is the run's start in the clock that it names; zero before Schedule.
+func (r *Run) Start() time.Time {
+	if r.StartAt == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, r.StartAt)
+}
+
+// Participates says whether the server is to generate load in this run.
+func (r *Run) Participates(serverID string) bool { return find(r.Participants, serverID) != nil }
+
+// Expects says whether the run waits for the server's acknowledgement.
+func (r *Run) Expects(serverID string) bool { return find(r.Members, serverID) != nil }
+
+func find(members []Member, serverID string) *Member {
+	for i := range members {
+		if members[i].ServerID == serverID {
+			return &members[i]
+		}
+	}
+	return nil
+}
+
+func (s *State) clone() *State {
+	c := *s
+	c.Configs = maps.Clone(s.Configs)
+	if c.Configs == nil {
+		c.Configs = map[string]Config{}
+	}
+	return &c
+}
+
+// prune forgets configs that nothing refers to any more.
+func (s *State) prune() {
+	keep := map[string]bool{s.Newest: true}
+	for _, r := range []*Run{s.Current, s.Next} {
+		if r != nil {
+			keep[r.Version] = true
+		}
+	}
+	maps.DeleteFunc(s.Configs, func(v string, _ Config) bool { return !keep[v] })
+}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// leaderWait is how long a request of a user waits for a leader.
+const leaderWait = 5 * time.Second
+
+// Submit begins a run of a plan that a user posted to this node: it is
+// forwarded to the leader, and has been checked and committed when Submit
+// returns. Errors: ErrInvalid, ErrNoLeader, ErrConflict.
+func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
+	in := Submit{ClusterID: n.clusterID(), From: n.self, Document: document}
+	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Submitted, error) {
+		if addr == "" {
+			return n.HandleSubmit(ctx, in)
+		}
+		return n.opt.Wire.Upstream.Submit(ctx, addr, in)
+	})
+}
+
+// Stop ends the run, cluster-wide. Errors: ErrNoLeader, ErrConflict (another
+// tenant's run).
+func (n *Node) Stop(ctx context.Context, tenant *string) (Stopped, error) {
+	in := StopRequest{ClusterID: n.clusterID(), Tenant: tenant, Cause: "stop"}
+	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Stopped, error) {
+		if addr == "" {
+			return n.HandleStop(ctx, in)
+		}
+		return n.opt.Wire.Upstream.Stop(ctx, addr, in)
+	})
+}
+
+// viaLeader calls whoever leads, asking again while there is none; addr is ""
+// for this node itself.
+func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Context, addr string) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+	defer cancel()
+	last := errors.New("none is known")
+	for {
+		id, addr := n.leader()
+		if id == n.self.ServerID {
+			addr = ""
+		}
+		if id != "" {
+			out, err := call(ctx, addr)
+			if err == nil || final(err) {
+				return out, err
+			}
+			last = err
+		}
+		if !sleep(ctx, jitter(100*time.Millisecond)) {
+			var none T
+			return none, fmt.Errorf("%w within %s: %w", ErrNoLeader, leaderWait, last)
+		}
+	}
+}
+
+// final says whether asking again would not help.
+func final(err error) bool {
+	for _, e := range []error{ErrInvalid, ErrConflict, ErrRefused, errPhase, ErrUnauthenticated} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

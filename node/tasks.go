@@ -1,0 +1,343 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+const (
+	announceTimeout = 5 * time.Second
+	deliveryTries   = 4 // the first and three more
+	readyTimeout    = 30 * time.Second
+	// collectTimeout bounds the wait for summaries after the run and its drain.
+	collectTimeout = 30 * time.Second
+	superviseEvery = 250 * time.Millisecond
+)
+
+// fetch gets the plan from the start-up source. What is wrong with the source
+// or the plan is no reason for another leader: it ends the attempt for all.
+func (l *leader) fetch(ctx context.Context) error {
+	l.setFetching(true)
+	defer l.setFetching(false)
+	l.awaitAnnounced(ctx)
+	l.n.log.Info("fetching the plan", "event", "config_fetch", "source", l.n.opt.SourceName)
+	c, checked, err := l.fetchOnce(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
+	}
+	_, err = l.beginRun(ctx, c, checked, false)
+	return err
+}
+
+// awaitAnnounced lets the outside see who leads before the fetch begins.
+func (l *leader) awaitAnnounced(ctx context.Context) {
+	if l.n.opt.Wire == nil || l.n.opt.Wire.Announcer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
+	if err := l.n.opt.Wire.Announcer.Announced(ctx, "leader"); err != nil {
+		l.n.log.Warn("the leader tag is not confirmed after "+announceTimeout.String()+", going on: "+err.Error(), "event", "announce_late")
+	}
+}
+
+func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
+	defer cancel()
+	c, err := l.n.opt.Source.Fetch(ctx)
+	l.mu.Lock()
+	l.tried = c.Revision
+	l.mu.Unlock()
+	if err != nil {
+		return c, Checked{}, err
+	}
+	l.n.log.Info("plan fetched", "event", "config_fetched", "origin", c.Origin, "revision", c.Revision, "config_version", c.Version, "bytes", len(c.Document))
+	checked, err := l.n.hooks.Check(c.Document)
+	if err != nil {
+		l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
+		return c, checked, fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
+	}
+	for _, w := range checked.Warnings {
+		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
+	}
+	return c, checked, nil
+}
+
+// recheck waits for another revision of a source that failed, and tries each once.
+func (l *leader) recheck(ctx context.Context) error {
+	l.mu.Lock()
+	tried := l.tried
+	l.mu.Unlock()
+	if cur := l.n.machine.State().Current; tried == "" && cur != nil {
+		tried = l.n.machine.State().Configs[cur.Version].Revision
+	}
+	for sleep(ctx, jitter(l.n.opt.RecheckEvery)) {
+		call, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
+		c, err := l.n.opt.Source.Fetch(call)
+		cancel()
+		if err != nil || c.Revision == tried {
+			continue
+		}
+		tried = c.Revision
+		checked, err := l.n.hooks.Check(c.Document)
+		if err != nil {
+			l.n.log.Error("the plan is still invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
+			continue
+		}
+		_, err = l.beginRun(ctx, c, checked, false)
+		return err
+	}
+	return nil
+}
+
+// beginRun commits the config and a run of it. A run that is going stays, one
+// that has not started is replaced.
+func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
+	s := l.n.machine.State()
+	id := checked.RunID
+	if id == "" || s.Run(id) != nil {
+		id = strings.TrimPrefix(id+"-", "-") + fmt.Sprintf("run-%d-%s", time.Now().Unix(), randomHex(2))
+	}
+	seed := rand.Int64()
+	if checked.Seed != nil {
+		seed = *checked.Seed
+	}
+	run := Run{
+		ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
+		KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
+		Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+	}
+	if err := l.propose(ctx, Command{SetConfig: &c}); err != nil {
+		return "", err
+	}
+	if err := l.propose(ctx, Command{BeginRun: &BeginRun{Run: run, Replaces: l.replaceable(s)}}); err != nil {
+		return "", err
+	}
+	l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", id, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+	return id, nil
+}
+
+// replaceable names the run that a new one may push out: one not yet started.
+func (l *leader) replaceable(s *State) string {
+	for _, r := range []*Run{s.Next, s.Current} {
+		if r == nil || r.Ended {
+			continue
+		}
+		if r.StartAt == 0 || time.Until(l.start(r)) > 0 {
+			return r.ID
+		}
+		return ""
+	}
+	return ""
+}
+
+// start is the run's start in this node's clock.
+func (l *leader) start(r *Run) time.Time {
+	if pl := l.n.player.find(r.ID); pl != nil {
+		return pl.start
+	}
+	t, _ := l.n.localTime(r.StartAt, r.Clock)
+	return t
+}
+
+func (l *leader) propose(ctx context.Context, c Command) error {
+	return l.n.propose(ctx, c)
+}
+
+// deliver hands the run's config to every expected node and commits Ready
+// once the last of them has it, or Abort when one refuses or stays silent.
+func (l *leader) deliver(ctx context.Context, runID string) error {
+	s := l.n.machine.State()
+	r := s.Run(runID)
+	if r == nil {
+		return nil
+	}
+	expected, err := l.gather(ctx, r)
+	if err != nil {
+		return l.abort(ctx, r, err.Error())
+	}
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan error, len(expected))
+	for _, m := range expected {
+		go func() { results <- l.handOver(work, r, s.Configs[r.Version], m) }()
+	}
+	var failed error
+	for range expected {
+		if err := <-results; err != nil && failed == nil {
+			failed = err
+			if errors.Is(err, ErrRefused) {
+				cancel() // another try would not help, nor would the others' acknowledgements
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if failed != nil {
+		return l.abort(ctx, r, failed.Error())
+	}
+	return l.propose(ctx, Command{Ready: &Ready{RunID: runID}})
+}
+
+// gather waits until enough members answer; members that came after BeginRun count.
+func (l *leader) gather(ctx context.Context, r *Run) ([]Member, error) {
+	deadline := time.Now().Add(l.n.opt.FormTimeout)
+	for {
+		expected := r.Members
+		for _, m := range l.n.members() {
+			if len(expected) < l.n.opt.Expect && !r.Expects(m.ServerID) && l.crew.seen(m.ServerID) {
+				expected = append(expected[:len(expected):len(expected)], m)
+			}
+		}
+		if len(expected) >= l.n.opt.Expect {
+			return expected, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("only %d of %d nodes (CLUSTER_EXPECT) are members after %s: %s", len(expected), l.n.opt.Expect, l.n.opt.FormTimeout, names(expected))
+		}
+		if !sleep(ctx, rollCallFast) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func names(members []Member) string {
+	var list []string
+	for _, m := range members {
+		list = append(list, m.NodeID+" at "+m.Addr)
+	}
+	return orNone(list)
+}
+
+func (l *leader) abort(ctx context.Context, r *Run, reason string) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	exit := !r.Posted && !r.Hold && !r.KeepAlive
+	return l.propose(ctx, Command{Abort: &Abort{RunID: r.ID, Ending: Ending{ExitCode: ExitCluster, Reason: reason, Exit: exit}}})
+}
+
+// handOver gives the config to one node: a first try and three more.
+func (l *leader) handOver(ctx context.Context, r *Run, c Config, m Member) error {
+	backoff := 500 * time.Millisecond
+	var last error
+	for try := 1; try <= deliveryTries; try++ {
+		began := time.Now()
+		ack, err := l.distribute(ctx, r, c, m)
+		if err == nil {
+			l.n.attempts.count(m.NodeID, "ok")
+			l.acknowledged(r.ID, ack)
+			l.n.log.Info("plan delivered", "event", "config_delivered", "run_id", r.ID, "member", m.ServerID, "config_version", ack.Version, "took_ms", time.Since(began).Milliseconds())
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		last = err
+		if errors.Is(err, ErrRefused) {
+			l.n.attempts.count(m.NodeID, "refused")
+			return fmt.Errorf("node %s at %s refuses the plan: %w", m.NodeID, m.Addr, err)
+		}
+		l.n.attempts.count(m.NodeID, "failed")
+		if try == deliveryTries {
+			break
+		}
+		l.n.log.Warn("the plan was not acknowledged, trying again: "+err.Error(), "event", "config_delivery_retry",
+			"run_id", r.ID, "member", m.ServerID, "node", m.NodeID, "attempt", try, "took_ms", time.Since(began).Milliseconds())
+		if !sleep(ctx, jitter(backoff)) {
+			return ctx.Err()
+		}
+		backoff *= 2
+	}
+	return fmt.Errorf("node %s at %s did not acknowledge the plan after %d tries of at most %s (CLUSTER_CONFIG_TIMEOUT_SECS): %w",
+		m.NodeID, m.Addr, deliveryTries, l.n.opt.ConfigTimeout, last)
+}
+
+// distribute is one try. A node that does not know this leader yet is asked again within it.
+func (l *leader) distribute(ctx context.Context, r *Run, c Config, m Member) (Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
+	defer cancel()
+	in := Distribute{RunID: r.ID, Seed: r.Seed, Config: c}
+	if m.ServerID == l.n.self.ServerID {
+		return l.n.take(ctx, in)
+	}
+	for {
+		in.Fence = l.fence()
+		ack, err := l.n.opt.Wire.Courier.Distribute(ctx, m.Addr, in)
+		if !errors.Is(err, ErrStaleLeader) || !sleep(ctx, rollCallFast) {
+			return ack, err
+		}
+	}
+}
+
+func (l *leader) fence() Fence {
+	return l.n.raft.Fence(l.n.identity.ClusterID(), l.n.self.ServerID)
+}
+
+func (l *leader) setFetching(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fetching = on
+}
+
+// schedule decides the start, once every live participant shows that it knows
+// that all are ready. Who is lost is left out.
+func (l *leader) schedule(ctx context.Context, runID string) error {
+	deadline := time.Now().Add(readyTimeout)
+	for {
+		r := l.n.machine.State().Run(runID)
+		if r == nil {
+			return nil
+		}
+		participants, waiting := l.participants(r)
+		if reason := l.clockTooFar(r, participants); reason != "" {
+			return l.abort(ctx, r, reason)
+		}
+		if (waiting == 0 || time.Now().After(deadline)) && len(participants) > 0 {
+			start := time.Now().Add(l.n.opt.StartDelay)
+			return l.propose(ctx, Command{Schedule: &Schedule{RunID: runID, StartAt: start.UnixNano(), Clock: l.n.self.ServerID, Participants: participants}})
+		}
+		if !sleep(ctx, 25*time.Millisecond) {
+			return nil
+		}
+	}
+}
+
+// participants returns who shows ready, and how many that answer do not yet.
+func (l *leader) participants(r *Run) (ready []Member, waiting int) {
+	standings := l.crew.standings()
+	for _, m := range l.n.members() {
+		_, acked := l.ack(r.ID, m.ServerID)
+		if !acked && !r.Expects(m.ServerID) {
+			continue
+		}
+		switch {
+		case standings[m.ServerID].Health.ReadyRun == r.ID && l.crew.seen(m.ServerID):
+			ready = append(ready, m)
+		case !l.crew.lost(m.ServerID):
+			waiting++
+		}
+	}
+	return ready, waiting
+}
+
+func (l *leader) clockTooFar(r *Run, participants []Member) string {
+	limit := l.n.opt.MaxClockError
+	if limit == 0 {
+		return ""
+	}
+	for _, m := range participants {
+		if a, ok := l.ack(r.ID, m.ServerID); ok && a.ClockBound > limit {
+			return fmt.Sprintf("the clock of node %s at %s is known only to %s, the limit is %s (CLUSTER_MAX_CLOCK_ERROR)", m.NodeID, m.Addr, a.ClockBound, limit)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/consul/api"
+
+	"volley/node"
+	"volley/plan"
+	"volley/settings"
+	"volley/sources"
+)
+
+// chosen is the start-up source of the plan, nil Source to wait for a posted one.
+type chosen struct {
+	node.Source
+	name string
+	hash string // of the local file, with source file in a cluster
+}
+
+// source picks where the plan comes from.
+func (a *app) source() (chosen, error) {
+	if !a.set.Cluster.Enabled {
+		return a.standaloneSource()
+	}
+	switch kind := a.set.Source.Kind; kind {
+	case "gcs":
+		return a.gcsSource()
+	case "consul-kv":
+		return a.consulSource()
+	case "file":
+		body, err := os.ReadFile(a.set.Run.ConfigFile)
+		if err != nil {
+			return chosen{}, fmt.Errorf("CONFIG_FILE: %w", err)
+		}
+		c, err := fileSource(a.set.Run.ConfigFile)
+		c.hash = plan.Version(body)
+		return c, err
+	default:
+		return chosen{name: node.SourceNone}, nil
+	}
+}
+
+func (a *app) standaloneSource() (chosen, error) {
+	if file := a.planFile(); file != "" {
+		return fileSource(file)
+	}
+	if a.set.LoadPlan.TargetURL == "" {
+		return chosen{name: node.SourceNone}, nil
+	}
+	document, err := plan.FromEnvironment(environmentOf(a.set))
+	if err != nil {
+		return chosen{}, err
+	}
+	return chosen{Source: written{document}, name: "env"}, nil
+}
+
+func fileSource(path string) (chosen, error) {
+	f, err := sources.NewFile(path)
+	if err != nil {
+		return chosen{}, err
+	}
+	return chosen{Source: fetched{"file", f}, name: node.SourceFile}, nil
+}
+
+func (a *app) gcsSource() (chosen, error) {
+	g, err := sources.NewGCS(sources.GCSConfig{
+		Bucket: a.set.Source.GCSBucket, Object: a.set.Source.GCSObject, Endpoint: a.set.Source.GCSEndpoint,
+		EmulatorHost: a.set.Source.StorageEmulator, OnRetry: a.sourceRetry,
+	})
+	if err != nil {
+		return chosen{}, err
+	}
+	a.closers = append(a.closers, func() { g.Close() })
+	return chosen{Source: fetched{"gcs", g}, name: "gcs"}, nil
+}
+
+func (a *app) consulSource() (chosen, error) {
+	client, err := consulClient(a.set.Consul)
+	if err != nil {
+		return chosen{}, err
+	}
+	c, err := sources.NewConsul(sources.ConsulConfig{Client: client, Key: a.set.Source.ConsulKey, OnRetry: a.sourceRetry})
+	return chosen{Source: fetched{"consul-kv", c}, name: "consul-kv"}, err
+}
+
+func (a *app) sourceRetry(err error) {
+	a.log.Warn("fetching the plan failed, trying again: "+err.Error(), "event", "config_fetch_retry")
+}
+
+// consulClient is a client of its own: nothing of the load's HTTP settings is in it.
+func consulClient(set settings.Consul) (*api.Client, error) {
+	c := api.DefaultConfig()
+	c.Address, c.Token, c.TokenFile = set.Addr, set.Token.Reveal(), set.TokenFile
+	client, err := api.NewClient(c)
+	if err != nil {
+		return nil, fmt.Errorf("CONSUL_ADDR %q: %w", set.Addr, err)
+	}
+	return client, nil
+}
+
+// documents is what a package of sources offers.
+type documents interface {
+	Fetch(ctx context.Context) (sources.Document, error)
+}
+
+// fetched makes a node's config of a document.
+type fetched struct {
+	name string
+	from documents
+}
+
+func (f fetched) Fetch(ctx context.Context) (node.Config, error) {
+	d, err := f.from.Fetch(ctx)
+	if err != nil {
+		return node.Config{Source: f.name, Origin: d.Origin, Revision: d.Revision}, err
+	}
+	return node.Config{Version: plan.Version(d.Bytes), Source: f.name, Origin: d.Origin, Revision: d.Revision, Document: d.Bytes}, nil
+}
+
+// written is the plan that the environment describes.
+type written struct{ document []byte }
+
+func (w written) Fetch(context.Context) (node.Config, error) {
+	version := plan.Version(w.document)
+	return node.Config{Version: version, Source: "env", Origin: "environment", Revision: version, Document: w.document}, nil
+}
+
+// environmentOf takes the variables that describe a plan.
+func environmentOf(s settings.Settings) plan.Environment {
+	l := s.LoadPlan
+	e := plan.Environment{
+		TargetURL: l.TargetURL, RequestType: l.RequestType, SendJSON: l.SendJSON, JSONPayload: l.JSONPayload.Reveal(),
+		CustomHeaders: l.CustomHeaders.Reveal(), ResolveTargetAddr: l.ResolveTarget, SkipTLSVerify: l.SkipTLSVerify,
+		RequestTimeout: &l.Timeout, Workers: &l.Workers, Duration: &l.Duration, LoadModel: l.Model,
+		TargetRPS: l.TargetRPS, MinRPS: l.MinRPS, MaxRPS: l.MaxRPS, RampDuration: l.RampDuration,
+		DailyMinRPS: l.DailyMinRPS, DailyMidRPS: l.DailyMidRPS, DailyMaxRPS: l.DailyMaxRPS, DailyCycleDuration: l.DailyCycle,
+		MorningRampRatio: &l.MorningRamp, PeakSustainRatio: &l.PeakSustain, MidDeclineRatio: &l.MidDecline,
+		MidSustainRatio: &l.MidSustain, EveningDeclineRatio: &l.EveningDecline, Tenant: s.Node.Tenant,
+	}
+	if s.IsSet("POOL_MAX_IDLE_PER_HOST") {
+		e.PoolMaxIdlePerHost = &l.PoolMaxIdle
+	}
+	if s.IsSet("POOL_IDLE_TIMEOUT_SECS") {
+		seconds := int(l.PoolIdleTimeout.Seconds())
+		e.PoolIdleTimeoutSecs = &seconds
+	}
+	return e
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"volley/node"
+	"volley/stats"
+)
+
+// results makes results of summaries and keeps the last of them.
+type results struct {
+	logging
+	self node.Member
+	file string // RESULT_FILE
+
+	mu      sync.Mutex
+	cluster []byte // JSON of the last judged run
+	own     []byte // JSON of this node's part of its last run
+}
+
+// judge merges what the nodes have reported, writes the report and returns
+// the exit code of the verdict.
+func (r *results) judge(_ context.Context, o node.Outcome) int {
+	result, err := merge(o)
+	if err != nil {
+		r.log.Error("cannot merge the summaries: "+err.Error(), "event", "report_failed", "run_id", o.Run.ID)
+		return node.ExitFailure
+	}
+	r.publish(result)
+	body, err := encode(result)
+	if err == nil {
+		r.mu.Lock()
+		r.cluster = body
+		r.mu.Unlock()
+		err = r.write(o.Run.ID, r.self.NodeID, body)
+	}
+	if err != nil {
+		r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", o.Run.ID)
+		return node.ExitFailure
+	}
+	return node.ExitOK
+}
+
+// merge makes one result of the reports of a run. A node whose report is not
+// final, or missing, is marked incomplete.
+func merge(o node.Outcome) (*stats.Result, error) {
+	var summaries []*stats.Summary
+	var nodes []stats.NodeResult
+	lost := map[string]bool{}
+	for _, m := range o.Lost {
+		lost[m.ServerID] = true
+	}
+	for _, rep := range o.Reports {
+		line := stats.NodeResult{NodeID: rep.Of.NodeID, Reason: rep.Failure}
+		if len(rep.Summary) > 0 {
+			s, err := stats.Decode(rep.Summary)
+			if err != nil {
+				return nil, fmt.Errorf("summary of %s: %w", rep.Of.NodeID, err)
+			}
+			summaries = append(summaries, s)
+			line = s.Node(o.Members[rep.Of.ServerID].Health.ClockOffset)
+		}
+		if rep.Left {
+			line.Complete, line.Reason = false, "it left before the end"
+		}
+		nodes = append(nodes, line)
+		delete(lost, rep.Of.ServerID)
+	}
+	for _, m := range o.Lost {
+		if lost[m.ServerID] {
+			nodes = append(nodes, stats.NodeResult{NodeID: m.NodeID, Reason: "it was lost and has reported nothing"})
+		}
+	}
+	if len(summaries) == 0 {
+		summaries = append(summaries, &stats.Summary{RunID: o.Run.ID, ConfigVersion: o.Config.Version, StartedAt: o.Run.Start(), Planned: o.Run.Duration})
+	}
+	merged, err := stats.Merge(summaries...)
+	if err != nil {
+		return nil, err
+	}
+	scope := stats.ScopeCluster
+	if len(nodes) == 1 {
+		scope = stats.ScopeNode
+	}
+	return stats.NewResult(merged, scope, nodes)
+}
+
+// keepOwn is given this node's part of a run when it has ended.
+func (r *results) keepOwn(run node.Run, rep node.Report) {
+	if len(rep.Summary) == 0 {
+		return
+	}
+	s, err := stats.Decode(rep.Summary)
+	if err != nil {
+		r.log.Error("cannot read this node's own summary: "+err.Error(), "event", "report_failed", "run_id", run.ID)
+		return
+	}
+	line := s.Node(0)
+	if rep.Left {
+		line.Complete, line.Reason = false, "it left before the end"
+	}
+	result, err := stats.NewResult(s, stats.ScopeNode, []stats.NodeResult{line})
+	if err != nil {
+		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
+		return
+	}
+	body, err := encode(result)
+	if err != nil {
+		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)
+		return
+	}
+	r.mu.Lock()
+	r.own = body
+	r.mu.Unlock()
+	if rep.Left && len(run.Participants) > 1 {
+		r.publish(result)
+	}
+	if len(run.Participants) > 1 && strings.Contains(r.file, "{node_id}") {
+		if err := r.write(run.ID, r.self.NodeID, body); err != nil {
+			r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", run.ID)
+		}
+	}
+}
+
+// publish shows a result to people: as text, or as a line where lines are JSON.
+func (r *results) publish(result *stats.Result) {
+	if !r.text {
+		r.log.Info("report", "event", "report", "run_id", result.RunID, "nodes", result.Nodes, "requests", result.Requests,
+			"started", result.Started, "dropped", result.Dropped, "interrupted", result.Interrupted, "errors", result.Errors,
+			"rps", result.RPS, "status_codes", result.StatusCodes, "generator", result.Generator)
+		return
+	}
+	if err := result.WriteText(r.out, r.colour); err != nil {
+		r.log.Error("cannot print the report: " + err.Error())
+	}
+}
+
+func encode(result *stats.Result) ([]byte, error) {
+	var b bytes.Buffer
+	if err := result.WriteJSON(&b); err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// write puts the result where RESULT_FILE says, whole or not at all.
+func (r *results) write(runID, nodeID string, body []byte) error {
+	if r.file == "" {
+		return nil
+	}
+	path := strings.NewReplacer("{run_id}", runID, "{node_id}", nodeID).Replace(r.file)
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".result-*")
+	if err != nil {
+		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
+	}
+	defer os.Remove(tmp.Name()) // fails once it is renamed
+	if _, err := tmp.Write(body); err != nil {
+		tmp.Close()
+		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
+	}
+	if err := tmp.Close(); err != nil {
+		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// last returns the last result as JSON, nil if there is none.
+func (r *results) last(own bool) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if own {
+		return r.own
+	}
+	return r.cluster
+}

@@ -1,0 +1,177 @@
+package settings
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Settings is everything the environment says, typed, with defaults filled in
+// and aliases and derived defaults resolved. A field with an envconfig tag is
+// one variable and holds its effective value.
+type Settings struct {
+	Run      Run
+	Node     Identity
+	Control  Control
+	Log      Log
+	Cluster  Cluster
+	Source   Source
+	Consul   Consul
+	LoadPlan LoadPlan
+
+	set map[string]bool // variables that are set and not empty
+}
+
+// Run is what one process runs and how it ends.
+type Run struct {
+	ConfigFile     string  `envconfig:"CONFIG_FILE" desc:"plan file of a standalone run; of every node with CLUSTER_CONFIG_SOURCE=file"`
+	KeepAlive      bool    `envconfig:"KEEP_ALIVE" default:"false" desc:"stay up after the run instead of exiting with the verdict; in a cluster the leader's value counts"`
+	ResultFile     string  `envconfig:"RESULT_FILE" desc:"where the result goes as JSON at the end of each run: a path or gs://bucket/object; {run_id} and {node_id} are filled in"`
+	EngineMode     string  `envconfig:"ENGINE_MODE" oneof:"child,inproc" desc:"where the load engine runs; default child in a cluster, inproc standalone"`
+	ThinkTimeScale float64 `envconfig:"THINK_TIME_SCALE" default:"1" min:"0" desc:"multiplies think times, marked in the report"`
+	ProxyFromEnv   bool    `envconfig:"PROXY_FROM_ENV" default:"false" desc:"honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY for the load"`
+	ClientCertPath string  `envconfig:"CLIENT_CERT_PATH" desc:"PEM client certificate of the load's mTLS, local to this node; needs CLIENT_KEY_PATH"`
+	ClientKeyPath  string  `envconfig:"CLIENT_KEY_PATH" desc:"PEM key of CLIENT_CERT_PATH"`
+}
+
+// Identity is how this process is named in labels, logs and answers.
+type Identity struct {
+	ID              string `envconfig:"CLUSTER_NODE_ID" desc:"label and name of the node, unique among live members; default HOSTNAME, else the host's name"`
+	Name            string `envconfig:"NODE_NAME" desc:"node_name in answers of the control API; default CLUSTER_NODE_ID"`
+	Region          string `envconfig:"CLUSTER_REGION" default:"local" desc:"label region"`
+	Tenant          string `envconfig:"TENANT" desc:"label tenant where the plan names none"`
+	MetricNamespace string `envconfig:"METRIC_NAMESPACE" default:"volley" desc:"prefix of metric names; rust_loadtest keeps its dashboards working"`
+}
+
+// Control is the HTTP control API and the metrics listener.
+type Control struct {
+	Port        *int   `envconfig:"PORT" min:"1" max:"65535" desc:"set by Cloud Run: the control API listens on 0.0.0.0:$PORT unless CLUSTER_HEALTH_ADDR is set"`
+	Addr        string `envconfig:"CLUSTER_HEALTH_ADDR" desc:"host:port of the control API; default 0.0.0.0:$PORT, else 0.0.0.0:8080"`
+	MetricsAddr string `envconfig:"METRICS_ADDR" desc:"host:port of a second listener for /metrics, or off; default 0.0.0.0:9090, off when PORT is set"` // "" = off
+	Token       Secret `envconfig:"API_AUTH_TOKEN" desc:"bearer token of POST /config and POST /stop"`
+	HealthAuth  bool   `envconfig:"HEALTH_AUTH_ENABLED" default:"false" desc:"ask for the token on every GET but /ready, /health/cluster and / too"`
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	LevelName string     `envconfig:"LOG_LEVEL" oneof:"trace,debug,info,warn,error,off" desc:"least level that is logged; default that of RUST_LOG, else info"`
+	Format    string     `envconfig:"LOG_FORMAT" oneof:"text,json" desc:"text or json; default text on a terminal, else json"` // "" = by terminal
+	RustLog   string     `envconfig:"RUST_LOG" desc:"a level, or directives such as rust_loadtest=debug, when LOG_LEVEL is not set"`
+	Level     slog.Level // of LevelName
+}
+
+// Cluster is how this node finds others and lives with them.
+type Cluster struct {
+	Enabled       bool          `envconfig:"CLUSTER_ENABLED" default:"false" desc:"run as a node of a cluster"`
+	BindAddr      string        `envconfig:"CLUSTER_BIND_ADDR" default:"0.0.0.0:7000" desc:"host:port that gRPC and Raft listen on"`
+	AdvertiseAddr string        `envconfig:"CLUSTER_ADVERTISE_ADDR" desc:"host:port as others dial this node; default from CLUSTER_BIND_ADDR, else the interface that reaches the peers"` // "" = find out
+	SelfAddr      string        `envconfig:"CLUSTER_SELF_ADDR" desc:"alias of CLUSTER_ADVERTISE_ADDR"`
+	Discovery     string        `envconfig:"DISCOVERY_MODE" default:"static" oneof:"static,consul,dns,gce" desc:"static or consul; dns and gce are not in this version"`
+	Nodes         []string      `envconfig:"CLUSTER_NODES" desc:"static: host:port,... of all nodes, this one included or not"`
+	Expect        int           `envconfig:"CLUSTER_EXPECT" min:"1" max:"10000" desc:"how many nodes, this one included, form the cluster; default for static: the listed nodes and this one"` // 0 = listed and self
+	MinPeers      *int          `envconfig:"CLUSTER_MIN_PEERS" min:"0" max:"9999" desc:"alias: CLUSTER_EXPECT - 1"`
+	FormTimeout   time.Duration `envconfig:"CLUSTER_FORM_TIMEOUT" default:"120s" min:"1s" desc:"no leader for that long: exit 102"`
+	StartDelay    time.Duration `envconfig:"CLUSTER_START_DELAY" default:"3s" min:"100ms" desc:"how far ahead the common start is set"`
+	TLSCA         string        `envconfig:"CLUSTER_TLS_CA" desc:"PEM authority of mutual TLS between nodes; all three CLUSTER_TLS_ variables or none"`
+	TLSCert       string        `envconfig:"CLUSTER_TLS_CERT" desc:"PEM certificate of this node"`
+	TLSKey        string        `envconfig:"CLUSTER_TLS_KEY" desc:"PEM key of CLUSTER_TLS_CERT"`
+	Token         Secret        `envconfig:"CLUSTER_TOKEN" desc:"shared secret that every call between nodes must show"`
+	Insecure      bool          `envconfig:"CLUSTER_INSECURE" default:"false" desc:"allow a public advertise address without CLUSTER_TOKEN and TLS"`
+	OnAbort       string        `envconfig:"CLUSTER_ON_ABORT" default:"exit" oneof:"exit,hold" desc:"after an aborted start: exit with its code, or hold until there is a new config; the leader's value counts"`
+	ReapAfter     time.Duration `envconfig:"CLUSTER_REAP_AFTER" default:"60s" min:"1s" desc:"a silent member is removed after that long"`
+	MaxClockError time.Duration `envconfig:"CLUSTER_MAX_CLOCK_ERROR" default:"off" off:"true" desc:"a larger bound of a node's clock offset aborts the start, or off"` // 0 = off
+	Weight        float64       `envconfig:"CLUSTER_WEIGHT" default:"1" min:"0" desc:"share of the load with load.scope: cluster, more than 0"`
+	ServiceName   string        `envconfig:"CONSUL_SERVICE_NAME" default:"loadtest-cluster" desc:"the cluster's name in every discovery mode, and of its service in Consul"`
+}
+
+// Source is where the leader takes the plan from.
+type Source struct {
+	Kind            string        `envconfig:"CLUSTER_CONFIG_SOURCE" oneof:"gcs,consul-kv,file,none" desc:"gcs, consul-kv, file or none (wait for POST /config); required in a cluster"`
+	Timeout         time.Duration `envconfig:"CLUSTER_CONFIG_TIMEOUT_SECS" default:"30" min:"1s" max:"1h" desc:"limit of the fetch, and of each try to hand the plan to a node"`
+	GCSBucket       string        `envconfig:"GCS_CONFIG_BUCKET" desc:"bucket of the plan; required with CLUSTER_CONFIG_SOURCE=gcs"`
+	GCSObject       string        `envconfig:"GCS_CONFIG_OBJECT" desc:"object of the plan; required with CLUSTER_CONFIG_SOURCE=gcs"`
+	GCSEndpoint     string        `envconfig:"GCS_ENDPOINT" desc:"another base URL of the storage JSON API, with the usual credentials; plain http only to loopback and private addresses"`
+	StorageEmulator string        `envconfig:"STORAGE_EMULATOR_HOST" desc:"a storage emulator, used without credentials"`
+	ConsulKey       string        `envconfig:"CONSUL_CONFIG_KEY" default:"loadtest/config" desc:"key of the plan with CLUSTER_CONFIG_SOURCE=consul-kv"`
+}
+
+// Consul is the client's side of the Consul agent; the CONSUL_ variables mean
+// what they mean to every Consul client.
+type Consul struct {
+	Addr          string `envconfig:"CONSUL_ADDR" desc:"the Consul agent; default CONSUL_HTTP_ADDR, else http://127.0.0.1:8500"`
+	HTTPAddr      string `envconfig:"CONSUL_HTTP_ADDR" desc:"the Consul agent where CONSUL_ADDR is not set"`
+	Token         Secret `envconfig:"CONSUL_HTTP_TOKEN" desc:"ACL token"`
+	TokenFile     string `envconfig:"CONSUL_HTTP_TOKEN_FILE" desc:"file with the ACL token"`
+	Auth          Secret `envconfig:"CONSUL_HTTP_AUTH" desc:"user:password of basic authentication"`
+	SSL           bool   `envconfig:"CONSUL_HTTP_SSL" default:"false" desc:"talk https"`
+	SSLVerify     bool   `envconfig:"CONSUL_HTTP_SSL_VERIFY" default:"true" desc:"check the agent's certificate"`
+	CACert        string `envconfig:"CONSUL_CACERT" desc:"PEM file of authorities"`
+	CAPath        string `envconfig:"CONSUL_CAPATH" desc:"folder of PEM files of authorities"`
+	ClientCert    string `envconfig:"CONSUL_CLIENT_CERT" desc:"PEM client certificate"`
+	ClientKey     string `envconfig:"CONSUL_CLIENT_KEY" desc:"PEM key of CONSUL_CLIENT_CERT"`
+	TLSServerName string `envconfig:"CONSUL_TLS_SERVER_NAME" desc:"name expected in the agent's certificate"`
+	Namespace     string `envconfig:"CONSUL_NAMESPACE" desc:"Consul Enterprise namespace"`
+	Partition     string `envconfig:"CONSUL_PARTITION" desc:"Consul Enterprise admin partition"`
+}
+
+// LoadPlan is the plan as the environment describes it. Standalone only: in a
+// cluster the leader's document alone describes the load. IsSet tells a value
+// that was given from a default.
+type LoadPlan struct {
+	TargetURL       string         `envconfig:"TARGET_URL" desc:"full URL that is requested"`
+	RequestType     string         `envconfig:"REQUEST_TYPE" default:"GET" desc:"GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS"`
+	SendJSON        bool           `envconfig:"SEND_JSON" default:"false" desc:"send JSON_PAYLOAD with POST, PUT and PATCH"`
+	JSONPayload     Secret         `envconfig:"JSON_PAYLOAD" desc:"body, sent as it is when SEND_JSON is true"`
+	CustomHeaders   Secret         `envconfig:"CUSTOM_HEADERS" desc:"comma-separated Name:Value; a backslash before a comma makes it part of the value"`
+	ResolveTarget   string         `envconfig:"RESOLVE_TARGET_ADDR" desc:"host:ip:port, sends requests for host to that address"`
+	SkipTLSVerify   bool           `envconfig:"SKIP_TLS_VERIFY" default:"false" desc:"accept any certificate"`
+	Timeout         time.Duration  `envconfig:"REQUEST_TIMEOUT_SECS" default:"30" min:"1ms" desc:"of one request"`
+	TimeoutAlias    *time.Duration `envconfig:"REQUEST_TIMEOUT" min:"1ms" desc:"alias of REQUEST_TIMEOUT_SECS"`
+	Workers         int            `envconfig:"NUM_CONCURRENT_TASKS" default:"10" min:"1" desc:"workers"`
+	Duration        time.Duration  `envconfig:"TEST_DURATION" default:"2h" desc:"length of the test"`
+	Model           string         `envconfig:"LOAD_MODEL_TYPE" default:"concurrent" desc:"Concurrent, Rps, RampRps (ramp) or DailyTraffic, in any case"` // as a plan names it
+	TargetRPS       *float64       `envconfig:"TARGET_RPS" min:"0" desc:"Rps: rate per second, required; 0 is idle"`
+	MinRPS          *float64       `envconfig:"MIN_RPS" min:"0" desc:"RampRps: least rate, required"`
+	MaxRPS          *float64       `envconfig:"MAX_RPS" min:"0" desc:"RampRps: greatest rate, required"`
+	RampDuration    *time.Duration `envconfig:"RAMP_DURATION" desc:"RampRps: length of the ramp; default TEST_DURATION"`
+	DailyMinRPS     *float64       `envconfig:"DAILY_MIN_RPS" min:"0" desc:"DailyTraffic: rate at night, required"`
+	DailyMidRPS     *float64       `envconfig:"DAILY_MID_RPS" min:"0" desc:"DailyTraffic: rate by day, required"`
+	DailyMaxRPS     *float64       `envconfig:"DAILY_MAX_RPS" min:"0" desc:"DailyTraffic: rate at the peak, required"`
+	DailyCycle      *time.Duration `envconfig:"DAILY_CYCLE_DURATION" min:"1ms" desc:"DailyTraffic: length of a day, required"`
+	MorningRamp     float64        `envconfig:"MORNING_RAMP_RATIO" default:"0.125" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
+	PeakSustain     float64        `envconfig:"PEAK_SUSTAIN_RATIO" default:"0.167" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
+	MidDecline      float64        `envconfig:"MID_DECLINE_RATIO" default:"0.125" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
+	MidSustain      float64        `envconfig:"MID_SUSTAIN_RATIO" default:"0.167" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
+	EveningDecline  float64        `envconfig:"EVENING_DECLINE_RATIO" default:"0.167" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
+	PoolMaxIdle     int            `envconfig:"POOL_MAX_IDLE_PER_HOST" default:"32" min:"0" desc:"idle connections kept per host; 0: a connection per request"`
+	PoolIdleTimeout time.Duration  `envconfig:"POOL_IDLE_TIMEOUT_SECS" default:"30" desc:"how long an idle connection is kept; 0: not at all"`
+	TCPNoDelay      bool           `envconfig:"TCP_NODELAY" default:"true" desc:"send small packets at once; false is not in this version"`
+}
+
+// laterVariables belong to later versions. Each may be set to its default,
+// which changes nothing; any other value is a start-up error.
+type laterVariables struct {
+	Rendezvous        string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
+	PlanEnv           []string      `envconfig:"PLAN_ENV" desc:"names of variables that a plan may read as ${env.NAME}"`
+	DataDir           string        `envconfig:"DATA_DIR" desc:"where a posted plan finds its data files"`
+	ClusterDataDir    string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
+	IsolationGrace    time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
+	ConfigWatch       bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
+	Percentiles       bool          `envconfig:"PERCENTILE_TRACKING_ENABLED" default:"true" desc:"record percentiles"`
+	SamplingRate      int           `envconfig:"PERCENTILE_SAMPLING_RATE" default:"100" min:"1" max:"100" desc:"percentage of samples recorded"`
+	HistogramLabels   int           `envconfig:"MAX_HISTOGRAM_LABELS" default:"100" min:"1" desc:"bound of labels with percentiles"`
+	HistogramRotation time.Duration `envconfig:"HISTOGRAM_ROTATION_INTERVAL" default:"off" off:"true" desc:"view of the last interval"`
+	MemoryWarning     float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"0" max:"100" desc:"memory guard"`
+	MemoryCritical    float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"0" max:"100" desc:"memory guard"`
+	AutoDisable       bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard"`
+	RegistryURL       string        `envconfig:"NODE_REGISTRY_URL" desc:"registration with the web application"`
+	RegistryKey       Secret        `envconfig:"AUTO_REGISTER_PSK" desc:"registration with the web application"`
+	BaseURL           string        `envconfig:"NODE_BASE_URL" desc:"registration with the web application"`
+	Tags              string        `envconfig:"NODE_TAGS" default:"{}" desc:"registration with the web application"`
+	RegistryInterval  string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect"`
+	Ephemeral         bool          `envconfig:"EPHEMERAL" default:"false" desc:"end the node after its first run"`
+	SelfDestruct      Secret        `envconfig:"SELF_DESTRUCT_CMD" desc:"command at the end of an ephemeral node"`
+	ScrapeDelay       time.Duration `envconfig:"EPHEMERAL_FINAL_SCRAPE_DELAY" default:"60s" desc:"how long an ephemeral node stays for a last scrape"`
+}
+
+// IsSet reports whether the variable of that name is set and not empty.
+func (s Settings) IsSet(variable string) bool { return s.set[variable] }

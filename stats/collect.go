@@ -1,0 +1,178 @@
+package stats
+
+import "time"
+
+// NodeState is what the metrics show of a node and, in a cluster, of its part
+// in it.
+type NodeState struct {
+	NodeID, Region string
+	State          string // standalone, forming, follower, leader
+
+	ConfigVersion  string // "" before there is a config
+	ConfigSource   string
+	ConfigRevision string
+	Phase          string // of the run, as in /health/cluster
+
+	// Clustered says that the fields below mean something.
+	Clustered        bool
+	LeaderChanges    int64
+	Term             uint64
+	Members          map[string]int // by suffrage
+	DeliveryAttempts []DeliveryAttempts
+	ClockOffsets     map[string]time.Duration // by node, leader's clock less its own
+	ControlLag       time.Duration
+}
+
+// DeliveryAttempts is how many tries to hand the config to Node had Result,
+// such as ok, timeout or refused.
+type DeliveryAttempts struct {
+	Node, Result string
+	N            int64
+}
+
+// run emits the series that carry a run label.
+func (e *emitter) run(s *Summary) {
+	of := []string{s.Region, s.Tenant, s.NodeID, s.RunID}
+	with := func(label string) []string { return append([]string{label}, of...) }
+	e.counter("requests_total", s.Requests, of...)
+	e.histogram("request_duration_seconds", &s.Service, of...)
+	e.histogram("request_latency_seconds", &s.Latency, of...)
+	for code, n := range s.StatusCodes() {
+		e.counter("requests_status_codes_total", n, with(statusLabel(code))...)
+	}
+	var noStatus int64
+	for i := range s.Steps {
+		noStatus += s.Steps[i].NoStatus
+		e.step(s, &s.Steps[i])
+	}
+	e.counter("requests_status_codes_total", noStatus, with("error")...)
+	for kind, n := range s.Errors {
+		if category := errorCategory(ErrorKind(kind)); category != "" {
+			e.counter("request_errors_by_category", n, with(category)...)
+		}
+	}
+	for i := range s.Scenarios {
+		e.scenario(s, &s.Scenarios[i])
+	}
+}
+
+func errorCategory(kind ErrorKind) string {
+	switch kind {
+	case ErrTimeout:
+		return "timeout_error"
+	case ErrNetwork:
+		return "network_error"
+	case ErrTLS:
+		return "tls_error"
+	case ErrClient:
+		return "client_error"
+	case ErrServer:
+		return "server_error"
+	case ErrAssertion:
+		return "assertion_error"
+	case ErrOther:
+		return "other_error"
+	case ErrGenerator:
+		return "generator_error"
+	}
+	return ""
+}
+
+func (e *emitter) step(s *Summary, st *StepStats) {
+	of := func(label ...string) []string {
+		return append(append([]string{st.Scenario, st.Step}, label...), s.NodeID, s.RunID)
+	}
+	e.counter("scenario_steps_total", st.Succeeded, of("success")...)
+	e.counter("scenario_steps_total", st.Errors, of("failed")...)
+	e.histogram("scenario_step_duration_seconds", &st.Service, of()...)
+	e.histogram("scenario_step_latency_seconds", &st.Latency, of()...)
+	e.counter("scenario_assertions_total", st.AssertionsPassed, of("passed")...)
+	e.counter("scenario_assertions_total", st.AssertionsFailed, of("failed")...)
+	for code, n := range st.StatusCodes {
+		e.counter("scenario_step_status_codes_total", n, of(statusLabel(code))...)
+	}
+}
+
+func (e *emitter) scenario(s *Summary, sc *ScenarioStats) {
+	e.counter("scenario_executions_total", sc.Succeeded, sc.Name, "success", s.NodeID, s.RunID)
+	e.counter("scenario_executions_total", sc.Failed, sc.Name, "failed", s.NodeID, s.RunID)
+	e.counter("scenario_requests_total", sc.Succeeded+sc.Failed, sc.Name, s.Tenant, s.NodeID, s.RunID)
+	e.histogram("scenario_duration_seconds", &sc.Duration, sc.Name, s.NodeID, s.RunID)
+}
+
+// totals emits the counters of the process, over all its runs.
+func (e *emitter) totals(t *Summary) {
+	e.counter("late_starts_total", t.LateNoWorker, "no_worker")
+	e.counter("late_starts_total", t.LateCatchUp, "catch_up")
+	e.counter("late_starts_total", t.LateGenerator, "generator")
+	e.counter("dropped_iterations_total", t.Dropped)
+	e.histogram("schedule_lag_seconds", &t.ScheduleLag)
+	requests := t.ConnsNew + t.ConnsReused
+	e.counter("connection_pool_requests_total", requests)
+	e.counter("connection_pool_new_total", t.ConnsNew)
+	e.counter("connection_pool_likely_new_total", t.ConnsNew)
+	e.counter("connection_pool_reused_total", t.ConnsReused)
+	e.counter("connection_pool_likely_reused_total", t.ConnsReused)
+	if requests > 0 {
+		e.gauge("connection_pool_reuse_rate_percent", 100*float64(t.ConnsReused)/float64(requests))
+	}
+}
+
+// current emits what is true of the runs going on and of the newest one.
+func (e *emitter) current(runs []*Summary) {
+	var workers, iterations int64
+	for _, s := range runs {
+		if !s.Ended {
+			workers += s.Workers
+			iterations += s.Started - s.Completed - s.Interrupted
+		}
+	}
+	e.gauge("workers_configured_total", float64(workers))
+	e.gauge("concurrent_scenarios", float64(iterations))
+	if len(runs) == 0 {
+		return
+	}
+	newest := runs[len(runs)-1]
+	if skew, ok := newest.StartSkew(); ok {
+		e.gauge("run_start_skew_seconds", skew.Seconds())
+	}
+	for i := range newest.Scenarios {
+		sc := &newest.Scenarios[i]
+		e.gauge("scenario_throughput_rps", perSecond(sc.Succeeded+sc.Failed, newest.Span()), sc.Name)
+	}
+}
+
+func phases() []string {
+	return []string{
+		"waiting", "fetching", "distributing", "ready", "scheduled",
+		"running", "finished", "stopped", "aborted",
+	}
+}
+
+func (e *emitter) node(n NodeState) {
+	e.gauge("cluster_node_info", 1, n.NodeID, n.Region, n.State)
+	if n.ConfigVersion != "" {
+		e.gauge("config_info", 1, n.ConfigVersion, n.ConfigSource, n.ConfigRevision)
+	}
+	for _, phase := range phases() {
+		e.gauge("run_phase", float64(one(phase == n.Phase)), phase)
+	}
+	if n.Clustered {
+		e.cluster(n)
+	}
+}
+
+func (e *emitter) cluster(n NodeState) {
+	e.counter("raft_leader_changes_total", n.LeaderChanges)
+	e.gauge("raft_term", float64(n.Term))
+	e.gauge("control_lag_seconds", n.ControlLag.Seconds())
+	for suffrage, count := range n.Members {
+		e.gauge("cluster_members", float64(count), suffrage)
+	}
+	for _, d := range n.DeliveryAttempts {
+		e.counter("config_delivery_attempts_total", d.N, d.Node, d.Result)
+	}
+	for node, offset := range n.ClockOffsets {
+		e.gauge("clock_offset_seconds", offset.Seconds(), node)
+	}
+}

@@ -1,0 +1,191 @@
+package stats
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// descs holds every metric by its name without the namespace.
+type descs map[string]*prometheus.Desc
+
+func newDescs(namespace string) descs {
+	d := descs{}
+	add := func(name, help string, labels ...string) {
+		d[name] = prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+	}
+	ofRun := []string{"region", "tenant", "node_id", "run_id"}
+	addRequests(add, ofRun)
+	addScenarios(add)
+	addTotals(add)
+	addNode(add)
+	return d
+}
+
+type addDesc func(name, help string, labels ...string)
+
+func addRequests(add addDesc, ofRun []string) {
+	with := func(label string) []string { return append([]string{label}, ofRun...) }
+	add("requests_total", "HTTP requests: attempts and redirect hops.", ofRun...)
+	add("requests_status_codes_total", "Requests by status code; error if there was no response.", with("status_code")...)
+	add("request_errors_by_category", "Requests that are errors, by category.", with("category")...)
+	add("request_duration_seconds", "Service time: first byte sent to last byte read.", ofRun...)
+	add("request_latency_seconds", "Latency counted from due to last byte read.", ofRun...)
+}
+
+func addScenarios(add addDesc) {
+	of := func(labels ...string) []string { return append(labels, "node_id", "run_id") }
+	add("scenario_executions_total", "Completed iterations by outcome.", of("scenario", "status")...)
+	add("scenario_requests_total", "Completed iterations.", of("scenario", "tenant")...)
+	add("scenario_duration_seconds", "Duration of completed iterations, think time included.", of("scenario")...)
+	add("scenario_steps_total", "Runs of a step by outcome; cache hits are none.", of("scenario", "step", "status")...)
+	add("scenario_step_duration_seconds", "Service time of a step's requests.", of("scenario", "step")...)
+	add("scenario_step_latency_seconds", "Latency of a step, counted from due.", of("scenario", "step")...)
+	add("scenario_step_status_codes_total", "Responses of a step by status code.", of("scenario", "step", "status_code")...)
+	add("scenario_assertions_total", "Assertions by result.", of("scenario", "step", "result")...)
+	add("scenario_throughput_rps", "Completed iterations per second of the newest run.", "scenario")
+	add("concurrent_scenarios", "Iterations going on.")
+}
+
+func addTotals(add addDesc) {
+	add("late_starts_total", "Arrivals started more than 1 ms after due, by cause.", "cause")
+	add("dropped_iterations_total", "Arrivals that were due and never started.")
+	add("schedule_lag_seconds", "Send less due time where a worker was free.")
+	add("connection_pool_requests_total", "Requests that had a connection.")
+	add("connection_pool_new_total", "Requests that opened a connection.")
+	add("connection_pool_reused_total", "Requests on a connection already open.")
+	add("connection_pool_likely_new_total", "The same as connection_pool_new_total, under its old name.")
+	add("connection_pool_likely_reused_total", "The same as connection_pool_reused_total, under its old name.")
+	add("connection_pool_reuse_rate_percent", "Share of requests on a connection already open.")
+	add("workers_configured_total", "Workers of the runs going on.")
+	add("run_start_skew_seconds", "Send less due time of the newest run's first arrival.")
+	add("build_info", "1, with what the binary was built of.", "version", "revision", "goversion")
+}
+
+func addNode(add addDesc) {
+	add("config_info", "1, with the config that generates load, else the one being prepared.", "version", "source", "revision")
+	add("run_phase", "1 for the phase the node is in, 0 for the others.", "phase")
+	add("raft_leader_changes_total", "Changes of leader seen by this node.")
+	add("raft_term", "Raft's current term.")
+	add("cluster_members", "Members by suffrage.", "suffrage")
+	add("cluster_node_info", "1, with the node's state.", "node_id", "region", "state")
+	add("config_delivery_attempts_total", "Tries to hand the config to a node, by result.", "node", "result")
+	add("clock_offset_seconds", "The leader's clock less the node's.", "node")
+	add("control_lag_seconds", "How late the control process wakes up.")
+}
+
+// emitter turns figures into metrics of the descs.
+type emitter struct {
+	descs descs
+	out   chan<- prometheus.Metric
+}
+
+func (e *emitter) counter(name string, n int64, labels ...string) {
+	e.send(name, prometheus.CounterValue, float64(n), labels)
+}
+
+func (e *emitter) gauge(name string, v float64, labels ...string) {
+	e.send(name, prometheus.GaugeValue, v, labels)
+}
+
+func (e *emitter) send(name string, kind prometheus.ValueType, v float64, labels []string) {
+	e.out <- prometheus.MustNewConstMetric(e.descs[name], kind, v, printable(labels)...)
+}
+
+// printable makes label values that Prometheus accepts: node names come from
+// the environment and may be anything.
+func printable(labels []string) []string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return out
+}
+
+// buckets are the classic ones of the predecessor's dashboards, in seconds.
+func buckets() []float64 {
+	return []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
+}
+
+// nativeSchema gives 8 buckets to each power of two, 9 % wide.
+const nativeSchema = 3
+
+func (e *emitter) histogram(name string, h *Histogram, labels ...string) {
+	labels = printable(labels)
+	desc, count, sum := e.descs[name], uint64(h.count), h.sum()/float64(time.Second)
+	zero, native := h.nativeBuckets()
+	e.out <- bothForms{
+		Metric: prometheus.MustNewConstHistogram(desc, count, sum, h.classicBuckets(), labels...),
+		native: prometheus.MustNewConstNativeHistogram(desc, count, sum, native, nil, zero, nativeSchema,
+			prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...),
+	}
+}
+
+// classicBuckets are cumulative.
+func (h *Histogram) classicBuckets() map[float64]uint64 {
+	out := map[float64]uint64{}
+	for _, bound := range buckets() {
+		out[bound] = uint64(h.atMost(time.Duration(math.Round(bound * float64(time.Second)))))
+	}
+	return out
+}
+
+// atMost counts the samples of the buckets that begin at or below d.
+func (h *Histogram) atMost(d time.Duration) int64 {
+	if h.packed == nil {
+		return 0
+	}
+	var n int64
+	h.packed.ForEachBucket(func(value, count int64) bool {
+		if value <= int64(d) {
+			n += count
+		}
+		return value <= int64(d)
+	})
+	return n
+}
+
+func (h *Histogram) nativeBuckets() (zero uint64, positive map[int]int64) {
+	positive = map[int]int64{}
+	if h.packed == nil {
+		return 0, positive
+	}
+	h.packed.ForEachBucket(func(value, count int64) bool {
+		if value == 0 {
+			zero += uint64(count)
+			return true
+		}
+		octave := math.Log2(float64(value) / float64(time.Second))
+		positive[int(math.Ceil(octave*(1<<nativeSchema)))] += count
+		return true
+	})
+	return zero, positive
+}
+
+// bothForms is a histogram with classic and native buckets; the library makes
+// constant ones of one form only.
+type bothForms struct {
+	prometheus.Metric // classic
+	native            prometheus.Metric
+}
+
+// Write implements prometheus.Metric.
+func (b bothForms) Write(out *dto.Metric) error {
+	var native dto.Metric
+	if err := b.native.Write(&native); err != nil {
+		return err
+	}
+	if err := b.Metric.Write(out); err != nil {
+		return err
+	}
+	from, to := native.GetHistogram(), out.GetHistogram()
+	to.Schema, to.ZeroThreshold, to.ZeroCount = from.Schema, from.ZeroThreshold, from.ZeroCount
+	to.PositiveSpan, to.PositiveDelta = from.PositiveSpan, from.PositiveDelta
+	return nil
+}
+
+func statusLabel(code int) string { return strconv.Itoa(code) }

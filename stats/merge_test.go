@@ -1,0 +1,139 @@
+package stats
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// randomSample is one of many kinds of request.
+func randomSample(rng *rand.Rand, steps int) Sample {
+	sm := Sample{Step: rng.IntN(steps), Latency: time.Duration(rng.Int64N(1 << rng.IntN(42))), Complete: true, Status: 200,
+		BytesIn: rng.Int64N(100), BytesOut: rng.Int64N(100), NewConn: rng.IntN(9) == 0}
+	sm.Service = sm.Latency / 2
+	switch rng.IntN(10) {
+	case 0:
+		sm.Status, sm.Kind = 500+rng.IntN(5), ErrServer
+	case 1:
+		sm.Status, sm.Kind, sm.Complete = 0, ErrNetwork, false
+	case 2:
+		sm.Partial = true
+	}
+	return sm
+}
+
+func mustEncode(t *testing.T, s *Summary) string {
+	t.Helper()
+	data, err := s.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// Merging is exact: three nodes merged, in any order, are byte for byte what
+// one recorder counts that sees all their samples.
+func TestMergeEqualsOneRecorder(t *testing.T) {
+	layout := Layout{Steps: []StepKey{{"a", "one"}, {"a", "two"}, {"b", "one"}}}
+	rng := rand.New(rand.NewPCG(5, 6))
+	all := NewRecorder(layout, 4)
+	var nodes []*Summary
+	for n := range 3 {
+		node := NewRecorder(layout, 2)
+		for i := range 3000 {
+			a := Arrival{Due: time.Duration(rng.Int64N(1e9)), WorkerFree: rng.IntN(2) == 0}
+			a.Sent = a.Due + time.Duration(rng.Int64N(2e6))
+			sm, it := randomSample(rng, 3), Iteration{Step: i % 3, Duration: time.Duration(i), Outcome: Outcome(rng.IntN(3))}
+			for _, sh := range []*Shard{node.Shard(i), all.Shard(i)} {
+				sh.Arrived(a)
+				sh.Request(sm)
+				sh.Iteration(it)
+				sh.Dropped(int64(i % 2))
+			}
+		}
+		s := node.Summary()
+		s.ConfigVersion, s.StartedAt, s.Target = "v1", time.Unix(50, 0), float64(100*n)
+		nodes = append(nodes, s)
+	}
+	want := all.Summary()
+	want.ConfigVersion, want.StartedAt, want.Target = "v1", time.Unix(50, 0), 300
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
+		got, err := Merge(nodes[order[0]], nodes[order[1]], nodes[order[2]])
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A merged summary has the worst node's lag, not that of all starts.
+		want.Generator.ScheduleLagP99 = got.Generator.ScheduleLagP99
+		if mustEncode(t, got) != mustEncode(t, want) {
+			t.Errorf("order %v: merged (%d requests, first due %v) differs from one recorder (%d requests, first due %v)",
+				order, got.Requests, got.FirstDue, want.Requests, want.FirstDue)
+		}
+	}
+}
+
+func TestMergeMatchesStepsByName(t *testing.T) {
+	count := func(node string, keys ...StepKey) *Summary {
+		r := NewRecorder(Layout{Steps: keys}, 1)
+		for i := range keys {
+			r.Shard(0).Request(Sample{Step: i, Status: 200 + i, Complete: true, Latency: millisecond})
+			r.Shard(0).Iteration(Iteration{Step: i, Duration: millisecond})
+		}
+		s := r.Summary()
+		s.NodeID, s.RunID = node, "r"
+		return s
+	}
+	one, two := count("a", StepKey{"x", "1"}, StepKey{"x", "2"}), count("b", StepKey{"y", "1"}, StepKey{"x", "2"})
+	before := mustEncode(t, one)
+	m, err := Merge(one, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, st := range m.Steps {
+		got = append(got, fmt.Sprintf("%s/%s=%d %v", st.Scenario, st.Step, st.Requests, st.StatusCodes))
+	}
+	if want := "x/1=1 map[200:1] x/2=2 map[201:2] y/1=1 map[200:1]"; strings.Join(got, " ") != want {
+		t.Errorf("steps %s, want %s", strings.Join(got, " "), want)
+	}
+	if m.RunID != "r" || m.NodeID != "" || len(m.Scenarios) != 2 || m.Scenarios[0].Succeeded != 3 {
+		t.Errorf("run %q, node %q, scenarios %+v, want r, none, x with 3", m.RunID, m.NodeID, m.Scenarios)
+	}
+	if mustEncode(t, one) != before {
+		t.Error("Merge changed its argument")
+	}
+}
+
+func TestMergeOfTimesAndFailures(t *testing.T) {
+	early := &Summary{NodeID: "a", StartedAt: time.Unix(10, 0), Sent: true, FirstDue: 5 * time.Second, FirstSent: 6 * time.Second,
+		Elapsed: 8 * time.Second, Planned: 9 * time.Second, Ended: true, Failure: "engine died", Generator: Generator{CPUPct: 10, WakeupP99: 3}}
+	late := &Summary{NodeID: "b", StartedAt: time.Unix(12, 0), Sent: true, FirstDue: time.Second, FirstSent: 3 * time.Second,
+		Elapsed: 7 * time.Second, Planned: 9 * time.Second, Generator: Generator{CPUPct: 90, ThrottledPct: 2}}
+	for _, pair := range [][]*Summary{{early, late}, {late, early}} {
+		m, err := Merge(pair...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// b sent at 15 s, a at 16 s.
+		if skew, _ := m.StartSkew(); skew != 2*time.Second || !m.FirstRequest().Equal(time.Unix(15, 0)) {
+			t.Errorf("first request %v with skew %v, want b's: 15 s, 2s", m.FirstRequest().Unix(), skew)
+		}
+		if m.StartedAt != time.Unix(10, 0) || m.Elapsed != 8*time.Second || m.Ended || m.Failure != "a: engine died" {
+			t.Errorf("started %v, elapsed %v, ended %v, failure %q", m.StartedAt, m.Elapsed, m.Ended, m.Failure)
+		}
+		if want := (Generator{CPUPct: 90, ThrottledPct: 2, WakeupP99: 3}); m.Generator != want {
+			t.Errorf("generator %+v, want the worst of each figure %+v", m.Generator, want)
+		}
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	_, err := Merge(&Summary{NodeID: "a", ConfigVersion: "v1"}, &Summary{NodeID: "b", ConfigVersion: "v2"})
+	if want := `merge summaries: node "a" ran config version "v1", node "b" ran "v2"`; err == nil || err.Error() != want {
+		t.Errorf("different config versions: %v, want %s", err, want)
+	}
+	if _, err = Merge(); err == nil {
+		t.Error("merging nothing succeeded")
+	}
+}

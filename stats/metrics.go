@@ -1,0 +1,114 @@
+package stats
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// keptRuns is how many runs' series stay; older ones vanish, so that a node
+// that runs for weeks does not grow without bound.
+const keptRuns = 10
+
+// BuildInfo is what build_info says of the binary.
+type BuildInfo struct {
+	Version, Revision, GoVersion string
+}
+
+// Metrics is the Prometheus side of a process. It has a registry of its own
+// and is a collector that reads the newest summaries when it is scraped, so
+// that nothing is counted twice and recording costs nothing.
+type Metrics struct {
+	registry *prometheus.Registry
+	build    BuildInfo
+	descs    descs
+
+	mu   sync.Mutex
+	runs []*Summary // oldest first, at most keptRuns
+	// past is the sum of the runs dropped from runs: series without a run
+	// label must not fall when a run is forgotten.
+	past Summary
+	node func() NodeState
+}
+
+// NewMetrics returns metrics whose names begin with namespace and "_". The
+// error says that the namespace cannot begin a metric's name.
+func NewMetrics(namespace string, build BuildInfo) (*Metrics, error) {
+	if !regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`).MatchString(namespace) {
+		return nil, fmt.Errorf("metric namespace %q is not valid (accepted: letters, digits and _, not beginning with a digit)", namespace)
+	}
+	m := &Metrics{registry: prometheus.NewRegistry(), build: build, descs: newDescs(namespace)}
+	if err := m.registry.Register(m); err != nil {
+		return nil, fmt.Errorf("register metrics of namespace %q: %w", namespace, err)
+	}
+	return m, nil
+}
+
+// Handler serves the exposition, in text or protobuf as the scraper asks.
+func (m *Metrics) Handler() http.Handler {
+	// A series that cannot be shown must not hide all the others.
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// SetSummary shows s as the newest state of its RunID; s must not be changed
+// afterwards. The series of the last 10 runs are kept.
+func (m *Metrics) SetSummary(s *Summary) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.runs {
+		if m.runs[i].RunID == s.RunID {
+			m.runs[i] = s
+			return
+		}
+	}
+	m.runs = append(m.runs, s)
+	if len(m.runs) > keptRuns {
+		m.past.addTotals(m.runs[0])
+		m.runs = append([]*Summary(nil), m.runs[1:]...)
+	}
+}
+
+// SetNode gives the function that is asked for the node's state at each
+// scrape; it must not block and must be safe for concurrent use.
+func (m *Metrics) SetNode(state func() NodeState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.node = state
+}
+
+// addTotals adds what series without a run label need.
+func (s *Summary) addTotals(o *Summary) {
+	addCounters(s.counters(), o.counters())
+	s.ScheduleLag.Merge(&o.ScheduleLag)
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range m.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	m.mu.Lock()
+	runs, node := append([]*Summary(nil), m.runs...), m.node
+	total := m.past.Clone()
+	m.mu.Unlock()
+
+	e := &emitter{descs: m.descs, out: out}
+	e.gauge("build_info", 1, m.build.Version, m.build.Revision, m.build.GoVersion)
+	for _, s := range runs {
+		e.run(s)
+		total.addTotals(s)
+	}
+	e.totals(total)
+	e.current(runs)
+	if node != nil {
+		e.node(node())
+	}
+}

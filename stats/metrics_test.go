@@ -1,0 +1,287 @@
+package stats
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+)
+
+func newTestMetrics(t *testing.T) *Metrics {
+	t.Helper()
+	m, err := NewMetrics("volley", BuildInfo{Version: "1.2.3", Revision: "abc", GoVersion: "go1.26"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// scrape returns the text exposition as series -> value.
+func scrape(t *testing.T, m *Metrics) map[string]string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if rec.Code != http.StatusOK {
+		t.Fatalf("scrape answers %d: %s", rec.Code, rec.Body)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(rec.Body.String()) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") {
+			at := strings.LastIndexByte(line, ' ')
+			out[line[:at]] = line[at+1:]
+		}
+	}
+	return out
+}
+
+func wantSeries(t *testing.T, got map[string]string, want string) {
+	t.Helper()
+	for line := range strings.Lines(strings.TrimSpace(want)) {
+		line = strings.TrimSpace(line)
+		at := strings.LastIndexByte(line, ' ')
+		if value, ok := got[line[:at]]; !ok || value != line[at+1:] {
+			t.Errorf("%s is %q, want %s", line[:at], value, line[at+1:])
+		}
+	}
+}
+
+func TestMetricsOfARun(t *testing.T) {
+	m := newTestMetrics(t)
+	s := nodeSummary("a", 100, 7)
+	s.Region, s.Tenant = "eu", "acme"
+	s.LateCatchUp, s.ConnsReused, s.Errors[ErrTLS] = 4, 3, 2
+	m.SetSummary(s)
+	got := scrape(t, m)
+	wantSeries(t, got, `
+		volley_build_info{goversion="go1.26",revision="abc",version="1.2.3"} 1
+		volley_requests_total{node_id="a",region="eu",run_id="r-1",tenant="acme"} 200
+		volley_requests_status_codes_total{node_id="a",region="eu",run_id="r-1",status_code="200",tenant="acme"} 190
+		volley_requests_status_codes_total{node_id="a",region="eu",run_id="r-1",status_code="503",tenant="acme"} 10
+		volley_requests_status_codes_total{node_id="a",region="eu",run_id="r-1",status_code="error",tenant="acme"} 0
+		volley_request_errors_by_category{category="server_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 10
+		volley_request_errors_by_category{category="tls_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 2
+		volley_request_errors_by_category{category="client_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 0
+		volley_request_errors_by_category{category="other_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 0
+		volley_request_errors_by_category{category="timeout_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 0
+		volley_request_errors_by_category{category="network_error",node_id="a",region="eu",run_id="r-1",tenant="acme"} 0
+		volley_request_duration_seconds_bucket{node_id="a",region="eu",run_id="r-1",tenant="acme",le="0.005"} 100
+		volley_request_duration_seconds_bucket{node_id="a",region="eu",run_id="r-1",tenant="acme",le="0.01"} 200
+		volley_request_duration_seconds_count{node_id="a",region="eu",run_id="r-1",tenant="acme"} 200
+		volley_request_duration_seconds_sum{node_id="a",region="eu",run_id="r-1",tenant="acme"} 1.01
+		volley_request_latency_seconds_bucket{node_id="a",region="eu",run_id="r-1",tenant="acme",le="0.05"} 99
+		volley_request_latency_seconds_bucket{node_id="a",region="eu",run_id="r-1",tenant="acme",le="+Inf"} 200
+		volley_request_latency_seconds_sum{node_id="a",region="eu",run_id="r-1",tenant="acme"} 10.2
+		volley_scenario_executions_total{node_id="a",run_id="r-1",scenario="checkout",status="success"} 90
+		volley_scenario_executions_total{node_id="a",run_id="r-1",scenario="checkout",status="failed"} 10
+		volley_scenario_requests_total{node_id="a",run_id="r-1",scenario="checkout",tenant="acme"} 100
+		volley_scenario_duration_seconds_count{node_id="a",run_id="r-1",scenario="checkout"} 100
+		volley_scenario_steps_total{node_id="a",run_id="r-1",scenario="checkout",status="success",step="Pay"} 90
+		volley_scenario_steps_total{node_id="a",run_id="r-1",scenario="checkout",status="failed",step="Pay"} 10
+		volley_scenario_step_status_codes_total{node_id="a",run_id="r-1",scenario="checkout",status_code="503",step="Pay"} 10
+		volley_scenario_step_duration_seconds_sum{node_id="a",run_id="r-1",scenario="checkout",step="Pay"} 0.505
+		volley_scenario_step_latency_seconds_sum{node_id="a",run_id="r-1",scenario="checkout",step="Pay"} 5.15
+		volley_scenario_throughput_rps{scenario="checkout"} 10
+		volley_late_starts_total{cause="no_worker"} 5
+		volley_late_starts_total{cause="catch_up"} 4
+		volley_late_starts_total{cause="generator"} 0
+		volley_dropped_iterations_total 7
+		volley_schedule_lag_seconds_count 95
+		volley_schedule_lag_seconds_sum 0.0285
+		volley_connection_pool_requests_total 4
+		volley_connection_pool_new_total 1
+		volley_connection_pool_likely_new_total 1
+		volley_connection_pool_reused_total 3
+		volley_connection_pool_likely_reused_total 3
+		volley_connection_pool_reuse_rate_percent 75
+		volley_run_start_skew_seconds 0.0003
+		volley_workers_configured_total 0
+		volley_concurrent_scenarios 0`)
+
+	next := nodeSummary("a", 3, 2)
+	next.RunID, next.Ended, next.Completed, next.Elapsed = "r-2", false, 1, 2*time.Second
+	next.Steps[0].AssertionsPassed, next.Steps[0].AssertionsFailed = 8, 9
+	m.SetSummary(next)
+	wantSeries(t, scrape(t, m), `
+		volley_requests_total{node_id="a",region="",run_id="r-2",tenant=""} 6
+		volley_requests_total{node_id="a",region="eu",run_id="r-1",tenant="acme"} 200
+		volley_dropped_iterations_total 9
+		volley_schedule_lag_seconds_count 98
+		volley_workers_configured_total 5
+		volley_concurrent_scenarios 2
+		volley_scenario_throughput_rps{scenario="checkout"} 1.5
+		volley_scenario_assertions_total{node_id="a",result="passed",run_id="r-2",scenario="checkout",step="Log in"} 8
+		volley_scenario_assertions_total{node_id="a",result="failed",run_id="r-2",scenario="checkout",step="Log in"} 9`)
+}
+
+func TestOldRunsVanishAndTotalsStay(t *testing.T) {
+	m := newTestMetrics(t)
+	for i := range 25 {
+		s := nodeSummary("a", 2, 1)
+		s.RunID = fmt.Sprint("r-", i)
+		m.SetSummary(s)
+		m.SetSummary(s) // a newer state of the same run replaces it
+	}
+	got := scrape(t, m)
+	runs := 0
+	for series := range got {
+		if strings.HasPrefix(series, "volley_requests_total{") {
+			runs++
+		}
+	}
+	if runs != 10 {
+		t.Errorf("%d runs are shown, want the last 10", runs)
+	}
+	if _, ok := got[`volley_requests_total{node_id="a",region="",run_id="r-15",tenant=""}`]; !ok {
+		t.Error("r-15 is not shown")
+	}
+	wantSeries(t, got, `
+		volley_dropped_iterations_total 25
+		volley_schedule_lag_seconds_count 50
+		volley_connection_pool_new_total 25`)
+}
+
+func TestMetricsOfTheNode(t *testing.T) {
+	m := newTestMetrics(t)
+	m.SetNode(func() NodeState {
+		return NodeState{NodeID: "a", Region: "eu", State: "standalone", Phase: "waiting"}
+	})
+	got := scrape(t, m)
+	wantSeries(t, got, `
+		volley_cluster_node_info{node_id="a",region="eu",state="standalone"} 1
+		volley_run_phase{phase="waiting"} 1
+		volley_run_phase{phase="running"} 0`)
+	for series := range got {
+		if strings.Contains(series, "raft") || strings.Contains(series, "config_info") {
+			t.Errorf("a standalone node without a config shows %s", series)
+		}
+	}
+
+	m.SetNode(func() NodeState {
+		return NodeState{
+			NodeID: "a\xff", Region: "eu", State: "leader", Phase: "running", Clustered: true,
+			ConfigVersion: "sha256:x", ConfigSource: "gcs", ConfigRevision: "17", LeaderChanges: 2, Term: 3,
+			Members:          map[string]int{"voter": 3, "nonvoter": 1},
+			DeliveryAttempts: []DeliveryAttempts{{"b", "ok", 1}, {"c", "timeout", 2}},
+			ClockOffsets:     map[string]time.Duration{"b": -1500 * time.Microsecond}, ControlLag: 2 * millisecond,
+		}
+	})
+	got = scrape(t, m)
+	wantSeries(t, got, `
+		volley_cluster_node_info{node_id="a�",region="eu",state="leader"} 1
+		volley_config_info{revision="17",source="gcs",version="sha256:x"} 1
+		volley_raft_leader_changes_total 2
+		volley_raft_term 3
+		volley_cluster_members{suffrage="voter"} 3
+		volley_cluster_members{suffrage="nonvoter"} 1
+		volley_config_delivery_attempts_total{node="b",result="ok"} 1
+		volley_config_delivery_attempts_total{node="c",result="timeout"} 2
+		volley_clock_offset_seconds{node="b"} -0.0015
+		volley_control_lag_seconds 0.002`)
+	for _, phase := range strings.Fields("waiting fetching distributing ready scheduled running finished stopped aborted") {
+		want := "0"
+		if phase == "running" {
+			want = "1"
+		}
+		wantSeries(t, got, fmt.Sprintf("volley_run_phase{phase=%q} %s", phase, want))
+	}
+}
+
+// A scraper that asks for protobuf gets native buckets beside the classic ones.
+func TestNativeHistograms(t *testing.T) {
+	m := newTestMetrics(t)
+	r := NewRecorder(oneStep(), 1)
+	for _, d := range []time.Duration{0, 500 * millisecond, time.Second, time.Second, 20 * time.Second} {
+		r.Shard(0).Request(Sample{Latency: d, Status: 200, Complete: true})
+	}
+	m.SetSummary(r.Summary())
+	rec, req := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	req.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	m.Handler().ServeHTTP(rec, req)
+	if kind, _, err := mime.ParseMediaType(rec.Header().Get("Content-Type")); err != nil || kind != "application/vnd.google.protobuf" {
+		t.Fatalf("content type %q, %v", kind, err)
+	}
+	h := latencyHistogram(t, rec)
+	// Schema 3: bucket 0 ends at 1 s; 0.5 s = 2^-1 ends bucket -8; 20 s = 2^4.32 lies in bucket 35.
+	got := map[int]int64{}
+	index, at, count := int32(0), 0, int64(0)
+	for _, span := range h.GetPositiveSpan() {
+		index += span.GetOffset()
+		for range span.GetLength() {
+			count += h.GetPositiveDelta()[at]
+			got[int(index)] += count
+			index, at = index+1, at+1
+		}
+	}
+	want := map[int]int64{-8: 1, 0: 2, 35: 1}
+	if h.GetSchema() != 3 || h.GetZeroCount() != 1 || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("schema %d, zero %d, buckets %v, want 3, 1, %v", h.GetSchema(), h.GetZeroCount(), got, want)
+	}
+	if b := h.GetBucket(); len(b) != 11 || b[10].GetUpperBound() != 10 || b[10].GetCumulativeCount() != 4 {
+		t.Errorf("classic buckets %v, want 11 of which 10 s holds 4", b)
+	}
+}
+
+func latencyHistogram(t *testing.T, rec *httptest.ResponseRecorder) *dto.Histogram {
+	t.Helper()
+	dec := expfmt.NewDecoder(rec.Body, expfmt.ResponseFormat(rec.Header()))
+	for {
+		var family dto.MetricFamily
+		if err := dec.Decode(&family); err == io.EOF {
+			t.Fatal("volley_request_latency_seconds is missing")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if family.GetName() == "volley_request_latency_seconds" {
+			return family.GetMetric()[0].GetHistogram()
+		}
+	}
+}
+
+func TestNamespace(t *testing.T) {
+	for _, bad := range []string{"", "9x", "a-b", "a b", "a:b", "ä"} {
+		if _, err := NewMetrics(bad, BuildInfo{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
+			t.Errorf("namespace %q: %v, want an error that names it", bad, err)
+		}
+	}
+	m, err := NewMetrics("rust_loadtest", BuildInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := scrape(t, m)["rust_loadtest_workers_configured_total"]; !ok {
+		t.Error("the namespace does not begin the names")
+	}
+}
+
+// Scrapes go on while runs change and shards record.
+func TestScrapeWhileRecording(t *testing.T) {
+	m := newTestMetrics(t)
+	r := NewRecorder(oneStep(), 2)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r.Shard(i).Request(Sample{Latency: time.Duration(i), Status: 200, Complete: true})
+			if i%100 == 0 {
+				m.SetSummary(r.Summary())
+			}
+		}
+	})
+	for range 30 {
+		scrape(t, m)
+	}
+	close(stop)
+	group.Wait()
+}

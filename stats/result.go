@@ -1,0 +1,344 @@
+package stats
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"time"
+)
+
+// ResultSchema names the form of Result's JSON.
+const ResultSchema = "volley.result/1"
+
+// Scope says whose result it is.
+type Scope string
+
+// The scopes of a result.
+const (
+	ScopeNode    Scope = "node"
+	ScopeCluster Scope = "cluster"
+)
+
+// Result is what users read of a run; its JSON is that of contract section 5.
+// Figures that do not exist, such as a percentile of no samples, are null.
+type Result struct {
+	Schema        string       `json:"schema"`
+	RunID         string       `json:"run_id"`
+	ConfigVersion string       `json:"config_version"`
+	Scope         Scope        `json:"scope"`
+	Nodes         []NodeResult `json:"nodes"`
+	StartedAt     time.Time    `json:"started_at"`
+	DurationS     float64      `json:"duration_s"`         // planned; so far, while it runs
+	WarmupS       float64      `json:"warmup_s,omitempty"` // first part of it, in no figure
+
+	Due         int64   `json:"due"`
+	Started     int64   `json:"started"`
+	Completed   int64   `json:"completed"`
+	Interrupted int64   `json:"interrupted"`
+	Dropped     int64   `json:"dropped"`
+	Requests    int64   `json:"requests"`
+	Retried     int64   `json:"retried"`
+	Iterations  int64   `json:"iterations"`
+	RPS         float64 `json:"rps"` // requests per second
+
+	Target      Target           `json:"target"`
+	LateStarts  LateStarts       `json:"late_starts"`
+	Errors      ErrorCounts      `json:"errors"`
+	StatusCodes map[string]int64 `json:"status_codes"`
+	BytesIn     int64            `json:"bytes_in"`
+	BytesOut    int64            `json:"bytes_out"`
+	Connections Connections      `json:"connections"`
+
+	Latency     Percentiles `json:"latency_ms"`
+	ServiceTime Percentiles `json:"service_time_ms"`
+	LatencyOK   Percentiles `json:"latency_ok_ms"`
+	Iteration   Percentiles `json:"iteration_ms"`
+
+	Steps      []StepResult      `json:"steps"`
+	Series     []SeriesPoint     `json:"series"`
+	Slowest    []SlowRequest     `json:"slowest"`
+	Thresholds []ThresholdResult `json:"thresholds"`
+	Generator  GeneratorResult   `json:"generator"`
+
+	// Plan is the plan's name for the headline of the text form, "" for none.
+	Plan string `json:"-"`
+}
+
+// NodeResult is one node's line of a Result.
+type NodeResult struct {
+	NodeID        string   `json:"node_id"`
+	StartSkewMs   *float64 `json:"start_skew_ms"` // null if it started nothing
+	ClockOffsetMs float64  `json:"clock_offset_ms"`
+	Requests      int64    `json:"requests"`
+	Complete      bool     `json:"complete"`
+	Reason        string   `json:"reason,omitempty"` // why it is not complete
+}
+
+// Target is what the curve asked for; null in a closed model, which asks for
+// no rate.
+type Target struct {
+	Iterations   *int64   `json:"iterations"`
+	RateErrorPct *float64 `json:"rate_error_pct"` // started against asked for
+}
+
+// LateStarts splits the starts more than 1 ms after due by cause.
+type LateStarts struct {
+	NoWorker  int64 `json:"no_worker"`
+	CatchUp   int64 `json:"catch_up"`
+	Generator int64 `json:"generator"`
+}
+
+// ErrorCounts is the number of errors by kind.
+type ErrorCounts struct {
+	Timeout     int64 `json:"timeout"`
+	Network     int64 `json:"network"`
+	TLS         int64 `json:"tls"`
+	ClientError int64 `json:"client_error"`
+	ServerError int64 `json:"server_error"`
+	Assertion   int64 `json:"assertion"`
+	Other       int64 `json:"other"`
+	Generator   int64 `json:"generator"`
+}
+
+// Total is the number of errors of all kinds.
+func (e ErrorCounts) Total() int64 {
+	return e.Timeout + e.Network + e.TLS + e.ClientError + e.ServerError + e.Assertion + e.Other + e.Generator
+}
+
+// Connections counts requests by the kind of their connection.
+type Connections struct {
+	New        int64 `json:"new"`
+	Reused     int64 `json:"reused"`
+	Reconnects int64 `json:"reconnects"`
+}
+
+// Percentiles is a histogram's block, in milliseconds.
+type Percentiles struct {
+	Min  *float64 `json:"min"`
+	Mean *float64 `json:"mean"`
+	P50  *float64 `json:"p50"`
+	P90  *float64 `json:"p90"`
+	P95  *float64 `json:"p95"`
+	P99  *float64 `json:"p99"`
+	P999 *float64 `json:"p99_9"`
+	Max  *float64 `json:"max"`
+	// Over1h is the number of samples that the histogram holds in its top
+	// bucket because they are longer than 1 h.
+	Over1h    int64  `json:"over_1h,omitempty"`
+	Histogram string `json:"histogram"` // nanoseconds; base64, HDR V2 compressed
+}
+
+// StepResult is one step's part of a Result.
+type StepResult struct {
+	StepKey
+	Requests    int64       `json:"requests"`
+	Errors      int64       `json:"errors"`
+	Latency     Percentiles `json:"latency_ms"`
+	ServiceTime Percentiles `json:"service_time_ms"`
+}
+
+// SeriesPoint is one second (or a coarser span) of a run.
+type SeriesPoint struct {
+	T              float64  `json:"t"` // seconds since the start
+	Target         float64  `json:"target"`
+	Started        int64    `json:"started"`
+	Late           int64    `json:"late"`
+	Dropped        int64    `json:"dropped"`
+	Errors         int64    `json:"errors"`
+	P50            *float64 `json:"p50"`
+	P95            *float64 `json:"p95"`
+	P99            *float64 `json:"p99"`
+	Max            *float64 `json:"max"`
+	Workers        int64    `json:"workers"`
+	ScheduleLagP99 *float64 `json:"schedule_lag_p99"`
+	CPUPct         float64  `json:"cpu_pct"`
+}
+
+// SlowRequest is one of the slowest requests of a run.
+type SlowRequest struct {
+	T          float64 `json:"t"` // seconds since the start
+	Ms         float64 `json:"ms"`
+	Step       string  `json:"step"`
+	Status     int     `json:"status"`
+	NodeID     string  `json:"node_id"`
+	Connection string  `json:"connection"` // new, reused
+}
+
+// ThresholdResult is the verdict on one threshold of the plan.
+type ThresholdResult struct {
+	Expr          string   `json:"expr"`
+	Value         *float64 `json:"value"`
+	OK            bool     `json:"ok"`
+	FailedAtS     *float64 `json:"failed_at_s"`
+	RateAtFailure *float64 `json:"rate_at_failure"`
+}
+
+// GeneratorResult is how the load generator itself fared, on the worst node.
+type GeneratorResult struct {
+	CPUPct           float64 `json:"cpu_pct"`
+	ThrottledPct     float64 `json:"throttled_pct"`
+	GCPauseP99Ms     float64 `json:"gc_pause_p99_ms"`
+	ScheduleLagP99Ms float64 `json:"schedule_lag_p99_ms"`
+	Verdict          Verdict `json:"verdict"`
+}
+
+// NewResult makes a result of a summary, merged if scope is cluster. Without
+// nodes it is the result of the summary's own node.
+func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
+	if len(nodes) == 0 {
+		nodes = []NodeResult{s.Node(0)}
+	}
+	r := &Result{
+		Schema: ResultSchema, RunID: s.RunID, ConfigVersion: s.ConfigVersion, Scope: scope, Nodes: nodes,
+		StartedAt: s.StartedAt, DurationS: s.duration().Seconds(), WarmupS: s.Warmup.Seconds(),
+		Due: s.Due(), Started: s.Started, Completed: s.Completed, Interrupted: s.interrupted(), Dropped: s.Dropped,
+		Requests: s.Requests, Retried: s.Retried, Iterations: s.Completed, RPS: perSecond(s.Requests, s.Span()),
+		Target:      newTarget(s),
+		LateStarts:  LateStarts{NoWorker: s.LateNoWorker, CatchUp: s.LateCatchUp, Generator: s.LateGenerator},
+		Errors:      newErrorCounts(s),
+		StatusCodes: map[string]int64{},
+		BytesIn:     s.BytesIn, BytesOut: s.BytesOut,
+		Connections: Connections{New: s.ConnsNew, Reused: s.ConnsReused, Reconnects: s.Reconnects},
+		Steps:       []StepResult{}, Series: []SeriesPoint{}, Slowest: []SlowRequest{}, Thresholds: []ThresholdResult{},
+		Generator: newGeneratorResult(s),
+	}
+	for code, n := range s.StatusCodes() {
+		r.StatusCodes[strconv.Itoa(code)] = n
+	}
+	return r, r.addHistograms(s)
+}
+
+func (r *Result) addHistograms(s *Summary) error {
+	var b blockBuilder
+	r.Latency = b.block(&s.Latency, s.Dropped)
+	r.ServiceTime = b.block(&s.Service, 0)
+	r.LatencyOK = b.block(&s.LatencyOK, 0)
+	r.Iteration = b.block(&s.IterationTime, 0)
+	for i := range s.Steps {
+		st := &s.Steps[i]
+		r.Steps = append(r.Steps, StepResult{
+			StepKey: st.StepKey, Requests: st.Requests, Errors: st.Errors,
+			Latency: b.block(&st.Latency, 0), ServiceTime: b.block(&st.Service, 0),
+		})
+	}
+	return b.err
+}
+
+// interrupted counts as such what a live or a lost node had not ended yet, so
+// that started = completed + interrupted holds in every result.
+func (s *Summary) interrupted() int64 { return max(s.Started-s.Completed, s.Interrupted) }
+
+// Node is the summary's line in a result's nodes; clockOffset is the leader's
+// clock less this node's.
+func (s *Summary) Node(clockOffset time.Duration) NodeResult {
+	n := NodeResult{
+		NodeID: s.NodeID, ClockOffsetMs: millis(clockOffset), Requests: s.Requests,
+		Complete: s.Ended && s.Failure == "", Reason: s.Failure,
+	}
+	if skew, ok := s.StartSkew(); ok {
+		ms := millis(skew)
+		n.StartSkewMs = &ms
+	}
+	if !n.Complete && n.Reason == "" {
+		n.Reason = "its final report is missing"
+	}
+	return n
+}
+
+// WriteJSON writes the result as one indented JSON object.
+func (r *Result) WriteJSON(w io.Writer) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write result as JSON: %w", err)
+	}
+	if _, err := w.Write(append(data, '\n')); err != nil {
+		return fmt.Errorf("write result as JSON: %w", err)
+	}
+	return nil
+}
+
+func newTarget(s *Summary) Target {
+	if s.Closed {
+		return Target{}
+	}
+	asked := int64(math.Round(s.Target))
+	pct := 0.0
+	if s.Target > 0 {
+		pct = round((float64(s.Started)-s.Target)/s.Target*100, 3)
+	}
+	return Target{Iterations: &asked, RateErrorPct: &pct}
+}
+
+func newErrorCounts(s *Summary) ErrorCounts {
+	return ErrorCounts{
+		Timeout: s.Errors[ErrTimeout], Network: s.Errors[ErrNetwork], TLS: s.Errors[ErrTLS],
+		ClientError: s.Errors[ErrClient], ServerError: s.Errors[ErrServer], Assertion: s.Errors[ErrAssertion],
+		Other: s.Errors[ErrOther], Generator: s.Errors[ErrGenerator],
+	}
+}
+
+func newGeneratorResult(s *Summary) GeneratorResult {
+	g := s.Generator
+	return GeneratorResult{
+		CPUPct: round(g.CPUPct, 1), ThrottledPct: round(g.ThrottledPct, 1),
+		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP99Ms: millis(g.ScheduleLagP99),
+		Verdict: s.Verdict(),
+	}
+}
+
+// blockBuilder keeps the first error of many blocks.
+type blockBuilder struct{ err error }
+
+// block makes a histogram's block; slower arrivals count as slower than any
+// sample.
+func (b *blockBuilder) block(h *Histogram, slower int64) Percentiles {
+	encoded, err := h.Base64()
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("make result: %w", err)
+	}
+	p := Percentiles{Histogram: encoded, Over1h: h.over}
+	if h.count == 0 {
+		return p
+	}
+	p.Min, p.Mean, p.Max = msOf(h.Min()), msOf(h.Mean()), msOf(h.Max())
+	for _, field := range p.byRank() {
+		if d, ok := h.PercentileAmong(field.percent, slower); ok {
+			*field.value = msOf(d)
+		}
+	}
+	return p
+}
+
+type percentField struct {
+	percent float64
+	value   **float64
+}
+
+func (p *Percentiles) byRank() []percentField {
+	return []percentField{{50, &p.P50}, {90, &p.P90}, {95, &p.P95}, {99, &p.P99}, {99.9, &p.P999}}
+}
+
+func msOf(d time.Duration) *float64 {
+	ms := millis(d)
+	return &ms
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func perSecond(n int64, span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return round(float64(n)/span.Seconds(), 3)
+}
+
+// round keeps digits behind the point: more would be noise to a reader.
+func round(v float64, digits int) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	unit := math.Pow10(digits)
+	return math.Round(v*unit) / unit
+}

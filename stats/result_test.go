@@ -1,0 +1,244 @@
+package stats
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// golden compares with testdata/name.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test ./stats -update writes it):\n--- got\n%s\n--- want\n%s", name, got, want)
+	}
+}
+
+// nodeSummary is a node of the golden run: n arrivals, one in ten fails, the
+// last ones are dropped.
+func nodeSummary(id string, n, dropped int) *Summary {
+	r := NewRecorder(Layout{Steps: []StepKey{{"checkout", "Log in"}, {"checkout", "Pay"}}}, 2)
+	sh := r.Shard(0)
+	for i := range n {
+		due := time.Duration(i) * 10 * millisecond
+		sh.Arrived(Arrival{Due: due, Sent: due + 300*time.Microsecond + time.Duration(i%20/19)*time.Second, WorkerFree: i%20 != 19})
+		for step := range 2 {
+			sm := Sample{Step: step, Latency: time.Duration(i+step+1) * millisecond, Service: time.Duration(i+1) * 100 * time.Microsecond,
+				Status: 200, Complete: true, NewConn: i == 0 && step == 0, BytesIn: 1500, BytesOut: 120}
+			if i%10 == 9 && step == 1 {
+				sm.Status, sm.Kind = 503, ErrServer
+			}
+			sh.Request(sm)
+		}
+		sh.Iteration(Iteration{Step: 0, Duration: time.Duration(i+2) * millisecond, Outcome: Outcome(i % 10 / 9)})
+	}
+	sh.Dropped(int64(dropped))
+	s := r.Summary()
+	s.RunID, s.ConfigVersion, s.NodeID = "r-1", "sha256:0123abcd", id
+	s.StartedAt = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
+	s.Elapsed, s.Planned, s.Ended = 11*time.Second, 10*time.Second, true
+	s.Target, s.Workers = float64(n+dropped), 5
+	s.Generator.CPUPct, s.Generator.GCPauseP99 = 34.5, 80*time.Microsecond
+	return s
+}
+
+func clusterResult(t *testing.T) *Result {
+	t.Helper()
+	a, b, c := nodeSummary("a", 100, 0), nodeSummary("b", 100, 0), nodeSummary("c", 60, 40)
+	c.Ended, c.Generator.CPUPct = false, 88
+	merged, err := Merge(a, b, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := c.Node(-2500 * time.Microsecond)
+	lost.Reason = "lost 6 s after the start"
+	r, err := NewResult(merged, ScopeCluster, []NodeResult{a.Node(0), b.Node(120 * time.Microsecond), lost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Plan = "shop"
+	return r
+}
+
+func TestClusterResultGolden(t *testing.T) {
+	r := clusterResult(t)
+	// The bytes of a compressed histogram are the Go version's choice; what
+	// they hold is TestResultFigures' business.
+	compressed := regexp.MustCompile(`"histogram": "[A-Za-z0-9+/=]+"`)
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"cluster.json":   func(b *bytes.Buffer) error { return r.WriteJSON(b) },
+		"cluster.txt":    func(b *bytes.Buffer) error { return r.WriteText(b, false) },
+		"cluster.colour": func(b *bytes.Buffer) error { return r.WriteText(b, true) },
+	} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, compressed.ReplaceAll(out.Bytes(), []byte(`"histogram": "..."`)))
+	}
+}
+
+func TestEmptyResultGolden(t *testing.T) {
+	r, err := NewResult(&Summary{RunID: "r-2", NodeID: "a", Closed: true, Failure: "no plan"}, ScopeNode, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := r.WriteText(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "empty.txt", out.Bytes())
+	if r.Latency.P50 != nil || r.Latency.Min != nil || r.Target.Iterations != nil || r.Nodes[0].StartSkewMs != nil {
+		t.Errorf("latency %+v, target %+v, node %+v, want null for what does not exist", r.Latency, r.Target, r.Nodes[0])
+	}
+}
+
+// A lost or live node has iterations whose end is not known.
+func TestUnfinishedIterationsCountAsInterrupted(t *testing.T) {
+	r, err := NewResult(&Summary{Started: 10, Dropped: 3, Completed: 6, Interrupted: 1}, ScopeNode, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Due != 13 || r.Started != 10 || r.Completed != 6 || r.Interrupted != 4 {
+		t.Errorf("due %d, started %d, completed %d, interrupted %d, want 13, 10, 6, 4", r.Due, r.Started, r.Completed, r.Interrupted)
+	}
+}
+
+// The names of contract section 5, each of which must be there in every result.
+func TestResultHasEveryName(t *testing.T) {
+	var out bytes.Buffer
+	if err := clusterResult(t).WriteJSON(&out); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for object, names := range map[string]string{
+		"": `schema run_id config_version scope nodes started_at duration_s due started completed interrupted dropped requests
+			retried iterations rps target late_starts errors status_codes bytes_in bytes_out connections latency_ms
+			service_time_ms latency_ok_ms iteration_ms steps series slowest thresholds generator`,
+		"target":          "iterations rate_error_pct",
+		"late_starts":     "no_worker catch_up generator",
+		"errors":          "timeout network tls client_error server_error assertion other generator",
+		"connections":     "new reused reconnects",
+		"latency_ms":      "min mean p50 p90 p95 p99 p99_9 max histogram",
+		"service_time_ms": "min mean p50 p90 p95 p99 p99_9 max histogram",
+		"generator":       "cpu_pct throttled_pct gc_pause_p99_ms schedule_lag_p99_ms verdict",
+	} {
+		fields := got
+		if object != "" {
+			fields = got[object].(map[string]any)
+		}
+		for _, name := range strings.Fields(names) {
+			if _, ok := fields[name]; !ok {
+				t.Errorf("%s %q is missing", object, name)
+			}
+		}
+		if n := len(strings.Fields(names)); n != len(fields) {
+			t.Errorf("%q has %d names, the contract %d", object, len(fields), n)
+		}
+	}
+	node := got["nodes"].([]any)[0].(map[string]any)
+	if node["node_id"] != "a" || node["start_skew_ms"] != 0.3 || node["requests"] != 200.0 || node["complete"] != true {
+		t.Errorf("node %v, want a with 0.3 ms, 200 requests, complete", node)
+	}
+	for _, list := range []string{"series", "slowest", "thresholds"} {
+		if items, ok := got[list].([]any); !ok || len(items) != 0 {
+			t.Errorf("%s is %v, want []", list, got[list])
+		}
+	}
+}
+
+func TestResultFigures(t *testing.T) {
+	r := clusterResult(t)
+	if r.Due != 300 || r.Started != 260 || r.Dropped != 40 || r.Completed != 260 || r.Requests != 520 || r.Iterations != 260 {
+		t.Errorf("due %d, started %d, dropped %d, completed %d, requests %d, iterations %d, want 300 260 40 260 520 260",
+			r.Due, r.Started, r.Dropped, r.Completed, r.Requests, r.Iterations)
+	}
+	if r.RPS != 52 || *r.Target.Iterations != 300 || *r.Target.RateErrorPct != -13.333 {
+		t.Errorf("rps %v, target %d with %v %% error, want 52 over the planned 10 s, 300, -13.333", r.RPS, *r.Target.Iterations, *r.Target.RateErrorPct)
+	}
+	// 520 samples and 40 dropped: p95 is rank 532, p90 rank 504.
+	if r.Latency.P95 != nil || r.Latency.P90 == nil || r.ServiceTime.P99 == nil {
+		t.Errorf("latency p95 %v, p90 %v, service p99 %v, want only the first null", r.Latency.P95, r.Latency.P90, r.ServiceTime.P99)
+	}
+	if r.Errors.ServerError != 26 || r.Errors.Total() != 26 || r.StatusCodes["503"] != 26 || r.StatusCodes["200"] != 494 {
+		t.Errorf("errors %+v, status codes %v, want 26 of 503 and 494 of 200", r.Errors, r.StatusCodes)
+	}
+	read, err := hdrhistogram.Decode([]byte(r.Latency.Histogram))
+	if err != nil || read.TotalCount() != 520 {
+		t.Errorf("latency histogram of %v samples, %v, want 520", read, err)
+	}
+	if r.Generator.Verdict != VerdictStrained || r.Generator.CPUPct != 88 {
+		t.Errorf("generator %+v, want strained by the worst node's 88 %%", r.Generator)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		g      Generator
+		errors int64
+		want   Verdict
+	}{
+		{Generator{}, 0, VerdictOK},
+		{Generator{CPUPct: 80, ThrottledPct: 1, ScheduleLagP99: millisecond, WakeupP99: millisecond}, 0, VerdictOK},
+		{Generator{CPUPct: 80.1}, 0, VerdictStrained},
+		{Generator{ThrottledPct: 1.1}, 0, VerdictStrained},
+		{Generator{ScheduleLagP99: millisecond + 1}, 0, VerdictStrained},
+		{Generator{WakeupP99: millisecond + 1}, 0, VerdictStrained},
+		{Generator{CPUPct: 95, ThrottledPct: 10, ScheduleLagP99: 10 * millisecond, WakeupP99: 10 * millisecond}, 0, VerdictStrained},
+		{Generator{CPUPct: 95.1}, 0, VerdictSaturated},
+		{Generator{ThrottledPct: 10.1}, 0, VerdictSaturated},
+		{Generator{ScheduleLagP99: 11 * millisecond}, 0, VerdictSaturated},
+		{Generator{WakeupP99: 11 * millisecond}, 0, VerdictSaturated},
+		{Generator{GCPauseP99: time.Second}, 0, VerdictOK},
+		{Generator{}, 1, VerdictSaturated},
+	} {
+		s := Summary{Generator: c.g}
+		s.Errors[ErrGenerator] = c.errors
+		if got := s.Verdict(); got != c.want {
+			t.Errorf("verdict of %+v with %d generator errors = %s, want %s", c.g, c.errors, got, c.want)
+		}
+	}
+}
+
+// What a plan or another node names must not steer the terminal or break the
+// table.
+func TestTextIsSafe(t *testing.T) {
+	r := clusterResult(t)
+	r.Plan = "x\x1b[2Jy"
+	r.Nodes[0].NodeID = "n\nfake line"
+	r.Steps[0].Step = strings.Repeat("é", 60)
+	var out bytes.Buffer
+	if err := r.WriteText(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	if strings.Contains(text, "\x1b") || strings.Contains(text, "\nfake") {
+		t.Errorf("control characters reach the terminal:\n%q", text)
+	}
+	if !strings.Contains(text, strings.Repeat("é", 39)+"…") || strings.Contains(text, strings.Repeat("é", 40)) {
+		t.Errorf("a long step name is not cut at 40:\n%s", text)
+	}
+}

@@ -1,0 +1,209 @@
+package stats
+
+import (
+	"maps"
+	"time"
+)
+
+// Summary is the cumulative state of one node's run, or of several merged. It
+// is plain data: read and write its fields freely, but copy it with Clone.
+type Summary struct {
+	RunID         string
+	ConfigVersion string
+	NodeID        string
+	Region        string
+	Tenant        string
+	StartedAt     time.Time     // when t = 0 was, by the node's wall clock
+	Elapsed       time.Duration // since StartedAt, the drain included
+	Planned       time.Duration // config.duration, warmup included
+	Warmup        time.Duration // its first part, in no count
+	Ended         bool          // the run is over and drained: nothing will change
+	Closed        bool          // closed model: there is no target rate
+	Failure       string        // why the engine failed, "" if it did not
+
+	// Target is how many arrivals the curve asks for: over Planned less Warmup
+	// once the run has Ended, before that up to Elapsed. 0 in a closed model.
+	Target  float64
+	Workers int64 // configured
+
+	Sent      bool          // at least one arrival was started
+	FirstDue  time.Duration // of the first arrival, since StartedAt
+	FirstSent time.Duration // of the same arrival, since StartedAt
+
+	Started, Dropped       int64 // arrivals; due is their sum
+	Completed, Interrupted int64 // iterations
+	LateNoWorker           int64 // all workers were busy with the target
+	LateCatchUp            int64 // held back by the 110 % rule
+	LateGenerator          int64 // volley's own fault
+	Requests, Retried      int64 // attempts and redirect hops; repaired attempts
+	Errors                 [errorKinds]int64
+	BytesIn, BytesOut      int64
+	ConnsNew, ConnsReused  int64 // requests by the kind of their connection
+	Reconnects             int64
+
+	Latency       Histogram // from due, one sample a step
+	LatencyOK     Histogram // of the successful ones
+	Service       Histogram // from the first byte sent, one sample an attempt
+	IterationTime Histogram // completed iterations
+	ScheduleLag   Histogram // only where a worker was free
+
+	Steps     []StepStats     // in the order of the plan
+	Scenarios []ScenarioStats // in the order of the plan
+	Generator Generator
+}
+
+// StepStats is one step's part of a Summary.
+type StepStats struct {
+	StepKey
+	Requests, Retried                  int64 // attempts and redirect hops; repaired attempts
+	Succeeded, Errors                  int64 // runs of the step by outcome
+	AssertionsPassed, AssertionsFailed int64
+	NoStatus                           int64         // requests without a response
+	StatusCodes                        map[int]int64 // 1..999
+	Latency, Service                   Histogram
+}
+
+// ScenarioStats is one scenario's part of a Summary: iterations.
+type ScenarioStats struct {
+	Name                           string
+	Succeeded, Failed, Interrupted int64
+	Duration                       Histogram // of the completed ones
+}
+
+// Generator is how the load generator itself fared; in a merged summary every
+// figure is that of the worst node.
+type Generator struct {
+	CPUPct         float64 // of what the process may use
+	ThrottledPct   float64 // of the time, by the cgroup
+	GCPauseP99     time.Duration
+	WakeupP99      time.Duration // how late the scheduler wakes a timer
+	ScheduleLagP99 time.Duration // filled in by Recorder.Summary
+}
+
+// Due is the number of arrivals that fell due: started or dropped.
+func (s *Summary) Due() int64 { return s.Started + s.Dropped }
+
+// ErrorCount is the number of requests that are errors.
+func (s *Summary) ErrorCount() int64 {
+	var n int64
+	for _, k := range s.Errors {
+		n += k
+	}
+	return n
+}
+
+// ErrorRate is errors / (requests - retried), 0 without requests.
+func (s *Summary) ErrorRate() float64 {
+	if n := s.Requests - s.Retried; n > 0 {
+		return float64(s.ErrorCount()) / float64(n)
+	}
+	return 0
+}
+
+// StatusCodes is how many responses had each status code.
+func (s *Summary) StatusCodes() map[int]int64 {
+	out := map[int]int64{}
+	for i := range s.Steps {
+		for code, n := range s.Steps[i].StatusCodes {
+			out[code] += n
+		}
+	}
+	return out
+}
+
+// Span is what rates divide by: the planned duration less warmup, or what has
+// passed of it while the run goes on.
+func (s *Summary) Span() time.Duration { return max(s.duration()-s.Warmup, 0) }
+
+func (s *Summary) duration() time.Duration {
+	if s.Planned > 0 && (s.Ended || s.Elapsed > s.Planned) {
+		return s.Planned
+	}
+	return s.Elapsed
+}
+
+// StartSkew is actual send less due time of the first arrival; ok is false
+// before it.
+func (s *Summary) StartSkew() (skew time.Duration, ok bool) {
+	return s.FirstSent - s.FirstDue, s.Sent
+}
+
+// FirstRequest is when the first arrival was started, by the node's wall clock;
+// zero before.
+func (s *Summary) FirstRequest() time.Time {
+	if !s.Sent {
+		return time.Time{}
+	}
+	return s.StartedAt.Add(s.FirstSent)
+}
+
+func (s *Summary) firstArrival(due, sent time.Duration) {
+	if !s.Sent || due < s.FirstDue || due == s.FirstDue && sent < s.FirstSent {
+		s.Sent, s.FirstDue, s.FirstSent = true, due, sent
+	}
+}
+
+func (st *StepStats) countStatus(code int, n int64) {
+	if n == 0 {
+		return
+	}
+	if st.StatusCodes == nil {
+		st.StatusCodes = map[int]int64{}
+	}
+	st.StatusCodes[code] += n
+}
+
+// counters lists all that adds up, in the order of the byte form.
+func (s *Summary) counters() []*int64 {
+	out := []*int64{
+		&s.Workers, &s.Started, &s.Dropped, &s.Completed, &s.Interrupted,
+		&s.LateNoWorker, &s.LateCatchUp, &s.LateGenerator, &s.Requests, &s.Retried,
+		&s.BytesIn, &s.BytesOut, &s.ConnsNew, &s.ConnsReused, &s.Reconnects,
+	}
+	for i := range s.Errors {
+		out = append(out, &s.Errors[i])
+	}
+	return out
+}
+
+func (s *Summary) histograms() []*Histogram {
+	return []*Histogram{&s.Latency, &s.LatencyOK, &s.Service, &s.IterationTime, &s.ScheduleLag}
+}
+
+func (st *StepStats) counters() []*int64 {
+	return []*int64{
+		&st.Requests, &st.Retried, &st.Succeeded, &st.Errors,
+		&st.AssertionsPassed, &st.AssertionsFailed, &st.NoStatus,
+	}
+}
+
+func (st *StepStats) histograms() []*Histogram { return []*Histogram{&st.Latency, &st.Service} }
+
+func (sc *ScenarioStats) counters() []*int64 {
+	return []*int64{&sc.Succeeded, &sc.Failed, &sc.Interrupted}
+}
+
+func (sc *ScenarioStats) histograms() []*Histogram { return []*Histogram{&sc.Duration} }
+
+// Clone returns an independent copy.
+func (s *Summary) Clone() *Summary {
+	c := *s
+	cloneHistograms(c.histograms())
+	c.Steps = append([]StepStats(nil), s.Steps...)
+	for i := range c.Steps {
+		c.Steps[i].StatusCodes = maps.Clone(c.Steps[i].StatusCodes)
+		cloneHistograms(c.Steps[i].histograms())
+	}
+	c.Scenarios = append([]ScenarioStats(nil), s.Scenarios...)
+	for i := range c.Scenarios {
+		cloneHistograms(c.Scenarios[i].histograms())
+	}
+	return &c
+}
+
+// cloneHistograms gives shallow copies buckets of their own.
+func cloneHistograms(hs []*Histogram) {
+	for _, h := range hs {
+		*h = h.Clone()
+	}
+}

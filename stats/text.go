@@ -1,0 +1,194 @@
+package stats
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// WriteText writes the report for a terminal, with ANSI colours if colour.
+func (r *Result) WriteText(w io.Writer, colour bool) error {
+	p := &page{colour: colour}
+	r.textHead(p)
+	r.textTotals(p)
+	r.textPercentiles(p)
+	r.textSteps(p)
+	r.textCounts(p)
+	r.textNodes(p)
+	r.textGenerator(p)
+	if _, err := io.WriteString(w, p.out.String()); err != nil {
+		return fmt.Errorf("write result as text: %w", err)
+	}
+	return nil
+}
+
+func (r *Result) textHead(p *page) {
+	title := "volley run " + clean(r.RunID)
+	if r.Plan != "" {
+		title += " of plan " + clean(r.Plan)
+	}
+	p.line(cell{title, bold})
+	nodes := fmt.Sprintf("%d nodes", len(r.Nodes))
+	if len(r.Nodes) == 1 {
+		nodes = "1 node"
+	}
+	duration := seconds(r.DurationS)
+	if r.WarmupS > 0 {
+		duration += " of which " + seconds(r.WarmupS) + " warm-up"
+	}
+	started := "not started"
+	if !r.StartedAt.IsZero() {
+		started = "started " + r.StartedAt.UTC().Format(time.RFC3339Nano)
+	}
+	p.line(plain(nodes + ", " + duration + ", " + started))
+	p.line(plain("config " + clean(r.ConfigVersion)))
+	p.gap()
+}
+
+func (r *Result) textTotals(p *page) {
+	p.line(label("load"), plain(fmt.Sprintf("%d due = %d started + ", r.Due, r.Started)), bad(r.Dropped, "%d dropped"),
+		plain(fmt.Sprintf("; %d completed, %d interrupted", r.Completed, r.Interrupted)))
+	p.line(label("rate"), plain(r.rateText()))
+	p.line(label("requests"), plain(fmt.Sprintf("%d (%.1f/s), ", r.Requests, r.RPS)),
+		bad(r.Errors.Total(), "%d errors"), plain(fmt.Sprintf(" (%.2f %%), %d retried, %s in, %s out",
+			100*r.errorRate(), r.Retried, size(r.BytesIn), size(r.BytesOut))))
+	p.line(label("connections"), plain(fmt.Sprintf("%d new, %d reused, %d reconnects",
+		r.Connections.New, r.Connections.Reused, r.Connections.Reconnects)))
+	late := r.LateStarts
+	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.NoWorker+late.CatchUp+late.Generator,
+		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
+	p.gap()
+}
+
+func (r *Result) errorRate() float64 {
+	if n := r.Requests - r.Retried; n > 0 {
+		return float64(r.Errors.Total()) / float64(n)
+	}
+	return 0
+}
+
+func (r *Result) rateText() string {
+	span := r.DurationS - r.WarmupS
+	per := func(n int64) float64 {
+		if span <= 0 {
+			return 0
+		}
+		return float64(n) / span
+	}
+	if r.Target.Iterations == nil {
+		return fmt.Sprintf("%.1f iterations/s, closed model without a target rate", per(r.Iterations))
+	}
+	text := fmt.Sprintf("%.1f iterations/s started of %.1f asked for", per(r.Started), per(*r.Target.Iterations))
+	if r.Target.RateErrorPct != nil {
+		text += fmt.Sprintf(" (%+.2f %%)", *r.Target.RateErrorPct)
+	}
+	return text
+}
+
+func (r *Result) textPercentiles(p *page) {
+	rows := [][]cell{heads("", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")}
+	add := func(name string, b Percentiles, dropped int64) {
+		row := []cell{plain(name), plain(ms(b.Min)), plain(ms(b.Mean))}
+		for _, f := range b.byRank() {
+			row = append(row, rankCell(*f.value, b.Max, dropped))
+		}
+		rows = append(rows, append(row, plain(ms(b.Max))))
+	}
+	add("latency", r.Latency, r.Dropped)
+	add("latency, ok", r.LatencyOK, 0)
+	add("service time", r.ServiceTime, 0)
+	add("iteration", r.Iteration, 0)
+	p.table(rows, false)
+	if n := r.Latency.Over1h + r.ServiceTime.Over1h + r.Iteration.Over1h; n > 0 {
+		p.line(cell{fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n), yellow})
+	}
+	p.gap()
+}
+
+// rankCell shows a percentile, or that it lies among the dropped arrivals,
+// which are slower than the slowest sample.
+func rankCell(v, slowest *float64, dropped int64) cell {
+	if v != nil || slowest == nil || dropped == 0 {
+		return plain(ms(v))
+	}
+	return cell{fmt.Sprintf("> %s (%d dropped)", ms(slowest), dropped), red}
+}
+
+func (r *Result) textSteps(p *page) {
+	if len(r.Steps) == 0 {
+		return
+	}
+	rows := [][]cell{heads("step", "requests", "errors", "p50", "p95", "p99", "max", "service p50", "service p99")}
+	for i := range r.Steps {
+		st := &r.Steps[i]
+		rows = append(rows, []cell{
+			plain(short(st.Scenario) + " / " + short(st.Step)), plain(fmt.Sprint(st.Requests)), bad(st.Errors, "%d"),
+			plain(ms(st.Latency.P50)), plain(ms(st.Latency.P95)), plain(ms(st.Latency.P99)), plain(ms(st.Latency.Max)),
+			plain(ms(st.ServiceTime.P50)), plain(ms(st.ServiceTime.P99)),
+		})
+	}
+	p.table(rows, false)
+	p.gap()
+}
+
+func (r *Result) textCounts(p *page) {
+	var codes []string
+	for _, code := range slices.Sorted(maps.Keys(r.StatusCodes)) {
+		codes = append(codes, fmt.Sprintf("%s: %d", clean(code), r.StatusCodes[code]))
+	}
+	p.line(label("status"), plain(listed(codes)))
+	e := r.Errors
+	var kinds []string
+	for _, kind := range []struct {
+		name string
+		n    int64
+	}{
+		{"timeout", e.Timeout}, {"network", e.Network}, {"tls", e.TLS}, {"client_error", e.ClientError},
+		{"server_error", e.ServerError}, {"assertion", e.Assertion}, {"other", e.Other}, {"generator", e.Generator},
+	} {
+		if kind.n > 0 {
+			kinds = append(kinds, fmt.Sprintf("%s: %d", kind.name, kind.n))
+		}
+	}
+	p.line(label("errors"), cell{listed(kinds), styleIf(len(kinds) > 0, red)})
+	p.gap()
+}
+
+func (r *Result) textNodes(p *page) {
+	rows := [][]cell{heads("node", "requests", "start skew", "clock offset", "result")}
+	for _, n := range r.Nodes {
+		state := cell{text: "complete"}
+		if !n.Complete {
+			state = cell{"incomplete: " + clean(n.Reason), red}
+		}
+		rows = append(rows, []cell{
+			plain(short(n.NodeID)), plain(fmt.Sprint(n.Requests)), plain(signedMs(n.StartSkewMs)),
+			plain(signedMs(&n.ClockOffsetMs)), state,
+		})
+	}
+	p.table(rows, true)
+	p.gap()
+}
+
+func (r *Result) textGenerator(p *page) {
+	g := r.Generator
+	verdict := cell{string(g.Verdict), green}
+	switch g.Verdict {
+	case VerdictStrained:
+		verdict.style = yellow
+	case VerdictSaturated:
+		verdict.style = red
+	}
+	p.line(label("generator"), verdict, plain(fmt.Sprintf(": cpu %.1f %%, throttled %.1f %%, schedule lag p99 %s, GC pause p99 %s",
+		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.GCPauseP99Ms))))
+}
+
+func listed(items []string) string {
+	if len(items) == 0 {
+		return "none"
+	}
+	return strings.Join(items, ", ")
+}

@@ -1,0 +1,197 @@
+package stats
+
+import (
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fullSummary has something in every field.
+func fullSummary() *Summary {
+	rng := rand.New(rand.NewPCG(7, 8))
+	r := NewRecorder(Layout{Steps: []StepKey{{"a", "one"}, {"b", "two"}}}, 2)
+	for i := range 500 {
+		sh := r.Shard(i)
+		sh.Arrived(Arrival{Due: time.Duration(i + 1), Sent: time.Duration(i) + 5*millisecond, WorkerFree: i%3 == 0, CatchUp: i%5 == 0})
+		sm := randomSample(rng, 2)
+		sm.AssertionsPassed, sm.AssertionsFailed = i%2, i%3
+		sh.Request(sm)
+		sh.Iteration(Iteration{Step: i % 2, Duration: time.Duration(i) * millisecond, Outcome: Outcome(i % 3)})
+	}
+	r.Shard(0).Request(Sample{Latency: 3 * time.Hour, Service: 2 * time.Hour, Status: 200, Complete: true})
+	r.Shard(0).Retried(0, 3)
+	r.Shard(0).Dropped(17)
+	r.Shard(0).Reconnected(4)
+	s := r.Summary()
+	s.RunID, s.ConfigVersion, s.NodeID, s.Region, s.Tenant = "run", "sha256:x", "node", "local", "acme"
+	s.StartedAt = time.Unix(0, 1_700_000_000_123_456_789)
+	s.Elapsed, s.Planned, s.Warmup = 11*time.Second, 10*time.Second, time.Second
+	s.Ended, s.Closed, s.Failure, s.Target, s.Workers = true, true, "it broke", 123.25, 7
+	s.Generator.CPUPct, s.Generator.ThrottledPct = 42.5, 0.5
+	s.Generator.GCPauseP99, s.Generator.WakeupP99 = 100, 200
+	return s
+}
+
+func TestEncodeDecode(t *testing.T) {
+	for name, s := range map[string]*Summary{"full": fullSummary(), "empty": {}} {
+		got, err := Decode([]byte(mustEncode(t, s)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if mustEncode(t, got) != mustEncode(t, s) {
+			t.Errorf("%s: encoded again it differs", name)
+		}
+		// Every plain field, so that one added later cannot be forgotten.
+		a, b := reflect.ValueOf(*s), reflect.ValueOf(*got)
+		for i := range a.NumField() {
+			field := a.Type().Field(i)
+			if name == "full" && field.Name != "Histogram" && a.Field(i).IsZero() {
+				t.Errorf("the test leaves %s zero", field.Name)
+			}
+			if strings.Contains(field.Type.String(), "Stats") || strings.Contains(field.Type.String(), "Histogram") {
+				continue
+			}
+			if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+				t.Errorf("%s: %s is %v, was %v", name, field.Name, b.Field(i), a.Field(i))
+			}
+		}
+		for i := range s.Steps {
+			x, y := s.Steps[i], got.Steps[i]
+			if x.StepKey != y.StepKey || x.Requests != y.Requests || !reflect.DeepEqual(x.StatusCodes, y.StatusCodes) ||
+				x.Latency.tally != y.Latency.tally || x.Service.tally != y.Service.tally {
+				t.Errorf("%s: step %d is %+v, was %+v", name, i, y, x)
+			}
+		}
+		p, _ := s.Latency.Percentile(99)
+		if q, _ := got.Latency.Percentile(99); p != q || got.Latency.Mean() != s.Latency.Mean() {
+			t.Errorf("%s: latency p99 %v mean %v, was %v %v", name, q, got.Latency.Mean(), p, s.Latency.Mean())
+		}
+	}
+}
+
+func TestDecodeRefusesDamage(t *testing.T) {
+	good := mustEncode(t, fullSummary())
+	for n := range len(good) {
+		if _, err := Decode([]byte(good[:n])); err == nil {
+			t.Fatalf("%d of %d bytes were accepted", n, len(good))
+		}
+	}
+	for name, c := range map[string]struct{ data, want string }{
+		"too long":       {good + "x", "1 bytes too many"},
+		"other version":  {good[:4] + "\x02" + good[5:], "it is of version 2, this build reads version 1"},
+		"something else": {`{"schema":"volley.result/1"}`, "it does not begin as a summary does"},
+		"huge":           {good + strings.Repeat("x", MaxEncoded), "at most 16777216 are accepted"},
+		"long text":      {wireMagic + "\x01\xff\xff\xff\xff\x0f", "at most 65536 are accepted"},
+	} {
+		if _, err := Decode([]byte(c.data)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// Bucket counts that each pass but together overflow must not panic.
+func TestDecodeRefusesOverflowingBuckets(t *testing.T) {
+	e := &encoder{}
+	e.counter(maxCounter)
+	e.counter(0) // none over 1 h
+	for range 4 {
+		e.unsigned(0) // min, max, sum
+	}
+	const buckets = 2000
+	e.unsigned(buckets)
+	for range buckets {
+		e.unsigned(1)
+		e.counter(maxCounter)
+	}
+	d := &decoder{data: e.buf}
+	d.histogram(&Histogram{})
+	if want := "bucket 1 of a histogram holds"; d.err == nil || !strings.Contains(d.err.Error(), want) {
+		t.Errorf("%v, want %q", d.err, want)
+	}
+}
+
+// One flipped byte must never panic, and what is accepted must be coherent.
+func TestDecodeOfFlippedBytes(t *testing.T) {
+	good := []byte(mustEncode(t, fullSummary()))
+	rng := rand.New(rand.NewPCG(9, 10))
+	for range 4000 {
+		bad := append([]byte(nil), good...)
+		bad[rng.IntN(len(bad))] ^= 1 << rng.IntN(8)
+		checkDecoded(t, bad)
+	}
+}
+
+// checkDecoded uses all that was decoded, if anything was.
+func checkDecoded(t *testing.T, data []byte) {
+	t.Helper()
+	s, err := Decode(data)
+	if err != nil {
+		return
+	}
+	if _, err := s.Encode(); err != nil {
+		t.Fatalf("decoded but not encodable: %v", err)
+	}
+	if _, err := Merge(s, s); err != nil {
+		t.Fatalf("decoded but not mergeable: %v", err)
+	}
+	r, err := NewResult(s, ScopeNode, nil)
+	if err != nil {
+		t.Fatalf("decoded but without result: %v", err)
+	}
+	var out strings.Builder
+	if err := r.WriteText(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteJSON(&out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range []*Summary{fullSummary(), {}} {
+		data, err := s.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkDecoded(t, data) })
+}
+
+// The worst that a small input can make Decode allocate is many steps.
+func TestDecodeAllocatesInProportion(t *testing.T) {
+	s := &Summary{}
+	for range maxSteps {
+		s.Steps = append(s.Steps, StepStats{})
+	}
+	data := mustEncode(t, s)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := Decode([]byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(200*len(data)); got > limit {
+		t.Errorf("%d bytes of input took %d bytes, want at most %d", len(data), got, limit)
+	}
+	s.Steps = append(s.Steps, StepStats{})
+	if _, err := s.Encode(); err == nil || !strings.Contains(err.Error(), "16385 steps, at most 16384 are accepted") {
+		t.Errorf("too many steps: %v", err)
+	}
+}
+
+func TestEncodeRefusesNonsense(t *testing.T) {
+	for want, s := range map[string]*Summary{
+		"a counter is -1":    {Requests: -1},
+		"a figure is NaN":    {Target: math.NaN()},
+		"65537 bytes of tex": {Failure: strings.Repeat("x", maxString+1)},
+	} {
+		if _, err := s.Encode(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
