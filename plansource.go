@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -94,6 +95,17 @@ func (a *app) sourceRetry(err error) {
 func consulClient(set settings.Consul) (*api.Client, error) {
 	c := api.DefaultConfig()
 	c.Address, c.Token, c.TokenFile = set.Addr, set.Token.Reveal(), set.TokenFile
+	c.Namespace, c.Partition = set.Namespace, set.Partition
+	c.TLSConfig = api.TLSConfig{
+		CAFile: set.CACert, CAPath: set.CAPath, CertFile: set.ClientCert, KeyFile: set.ClientKey,
+		Address: set.TLSServerName, InsecureSkipVerify: !set.SSLVerify,
+	}
+	if set.SSL {
+		c.Scheme = "https"
+	}
+	if user, password, ok := strings.Cut(set.Auth.Reveal(), ":"); ok {
+		c.HttpAuth = &api.HttpBasicAuth{Username: user, Password: password}
+	}
 	client, err := api.NewClient(c)
 	if err != nil {
 		return nil, fmt.Errorf("CONSUL_ADDR %q: %w", set.Addr, err)

@@ -35,8 +35,8 @@ func TestStandaloneTouchesNothing(t *testing.T) {
 		t.Errorf("the cluster port answers %q, want it refused", failure)
 	}
 	n.wantExit(l.duration()+endTime, 0)
-	if sources := trap.stats().Sources; len(sources) != 0 {
-		t.Errorf("a standalone run spoke to servers of a cluster: %v", sources)
+	if got := trap.stats().from(n); got.Connections != 0 || got.Total != 0 {
+		t.Errorf("a standalone run spoke to servers of a cluster: %+v", got)
 	}
 	stats, result := target.stats(), n.result()
 	if stats.from(n).Total != l.due() || result.Requests != l.due() || result.Scope != "node" || result.StatusCodes["200"] != l.due() {

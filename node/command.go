@@ -146,7 +146,7 @@ func (s *State) makeRoom(b BeginRun) error {
 	gone.Phase, gone.Ended = PhaseAborted, true
 	gone.Ending = Ending{Reason: "replaced by run " + b.Run.ID}
 	if s.Next != nil {
-		s.Next = nil
+		s.Last, s.Next = &gone, nil
 		return nil
 	}
 	s.Current = &gone

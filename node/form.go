@@ -46,6 +46,7 @@ type sight struct {
 	peers  []HelloReply      // usable answers, self excluded, one per server id
 	absent map[string]string // address -> why it does not count
 	why    string            // why the node is not in a cluster yet
+	failed error             // of discovery
 }
 
 // run returns nil once this process is a member.
@@ -85,7 +86,7 @@ func (f *former) look(ctx context.Context) sight {
 	defer cancel()
 	addrs, err := f.wire.Discovery.Addresses(ctx)
 	if err != nil {
-		s.why = err.Error()
+		s.why, s.failed = err.Error(), err
 		f.warnOnce("discovery", s.why)
 	}
 	type answer struct {
@@ -182,6 +183,9 @@ func decide(self Member, expect int, peers []HelloReply) step {
 
 // act carries a step out. Its error is final: the process cannot become a member.
 func (f *former) act(ctx context.Context, s sight) error {
+	if errors.Is(s.failed, ErrForbidden) {
+		return s.failed
+	}
 	st := decide(f.self, f.expect, s.peers)
 	why := st.why
 	var err error

@@ -75,18 +75,24 @@ func (p *player) follow(ctx context.Context, s *State) {
 			p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: replaceGrace})
 		}
 	}
+	p.endOthers(s)
+	p.n.prepared.discard(s)
+}
+
+// endOthers ends what the log has ended, and forgets plays that it no longer
+// knows. A play is only ever made of a run that the log knows.
+func (p *player) endOthers(s *State) {
 	p.mu.Lock()
-	var gone []string
-	for id := range p.plays {
-		if r := s.Run(id); r != nil && r.Ended {
-			gone = append(gone, id)
+	defer p.mu.Unlock()
+	for id, pl := range p.plays {
+		r := s.Run(id)
+		if r == nil || r.Ended {
+			pl.cancel(&StopReason{Cause: "aborted"})
+		}
+		if r == nil && pl.ending() {
+			delete(p.plays, id)
 		}
 	}
-	p.mu.Unlock()
-	for _, id := range gone {
-		p.end(id, &StopReason{Cause: "aborted"})
-	}
-	p.n.prepared.discard(s)
 }
 
 type takeover struct {
@@ -268,12 +274,18 @@ func (p *preparedRuns) any() bool {
 	return len(p.ids) > 0
 }
 
+// maxPrepared is how many runs may be prepared before the log knows of them:
+// their config came faster than the log.
+const maxPrepared = 8
+
 // discard forgets runs that ended without having been played.
 func (p *preparedRuns) discard(s *State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range p.ids {
-		if r := s.Run(id); r != nil && r.Ended && p.n.player.find(id) == nil {
+		r := s.Run(id)
+		ended := r != nil && r.Ended || r == nil && len(p.ids) > maxPrepared
+		if ended && p.n.player.find(id) == nil {
 			p.n.runner.Discard(id)
 			delete(p.ids, id)
 		}

@@ -334,11 +334,13 @@ func perSecond(n int64, span time.Duration) float64 {
 	return round(float64(n)/span.Seconds(), 3)
 }
 
-// round keeps digits behind the point: more would be noise to a reader.
+// round keeps digits behind the point: more would be noise to a reader. What
+// is no number JSON can hold becomes 0.
 func round(v float64, digits int) float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
+	unit := math.Pow10(digits)
+	scaled := math.Round(v * unit)
+	if math.IsNaN(scaled) || math.IsInf(scaled, 0) {
 		return 0
 	}
-	unit := math.Pow10(digits)
-	return math.Round(v*unit) / unit
+	return scaled / unit
 }

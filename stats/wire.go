@@ -153,11 +153,14 @@ func (e *encoder) text(v string) {
 func (e *encoder) flag(v bool) { e.unsigned(uint64(one(v))) }
 
 func (e *encoder) float(v float64) {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		e.fail("a figure is %v, accepted is a finite number", v)
+	if !acceptable(v) {
+		e.fail("a figure is %v, accepted is 0..%d", v, int64(maxCounter))
 	}
 	e.buf = binary.BigEndian.AppendUint64(e.buf, math.Float64bits(v))
 }
+
+// acceptable is false for NaN too.
+func acceptable(v float64) bool { return v >= 0 && v <= maxCounter }
 
 func (e *encoder) time(v time.Time) {
 	e.flag(!v.IsZero())
@@ -288,8 +291,8 @@ func (d *decoder) float() float64 {
 		return 0
 	}
 	v := math.Float64frombits(binary.BigEndian.Uint64(raw))
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		d.fail("a figure is %v, accepted is a finite number", v)
+	if !acceptable(v) {
+		d.fail("a figure is %v, accepted is 0..%d", v, int64(maxCounter))
 		return 0
 	}
 	return v
