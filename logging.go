@@ -10,8 +10,8 @@ import (
 	"volley/settings"
 )
 
-// logging is where lines and reports go. Reports are text for people; where
-// lines are JSON they are lines, too.
+// logging is where lines and reports go. Lines are text on a terminal, else
+// JSON; a report is text wherever a person may read it, else a line.
 type logging struct {
 	log    *slog.Logger
 	out    io.Writer
@@ -20,9 +20,9 @@ type logging struct {
 }
 
 func newLogging(set settings.Log, out, errOut io.Writer) logging {
-	terminal := isTerminal(errOut)
-	l := logging{out: out, text: set.Format == "text" || set.Format == "" && terminal, colour: isTerminal(out)}
-	if l.text {
+	lines := set.Format == "text" || set.Format == "" && isTerminal(errOut)
+	l := logging{out: out, text: lines || set.Format == "" && isTerminal(out), colour: isTerminal(out)}
+	if lines {
 		l.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: set.Level}))
 	} else {
 		l.log = slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: set.Level, ReplaceAttr: cloudNames}))

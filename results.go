@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -77,6 +78,7 @@ func merge(o node.Outcome) (*stats.Result, error) {
 			nodes = append(nodes, stats.NodeResult{NodeID: m.NodeID, Reason: "it was lost and has reported nothing"})
 		}
 	}
+	slices.SortFunc(nodes, func(a, b stats.NodeResult) int { return strings.Compare(a.NodeID, b.NodeID) })
 	if len(summaries) == 0 {
 		summaries = append(summaries, &stats.Summary{RunID: o.Run.ID, ConfigVersion: o.Config.Version, StartedAt: o.Run.Start(), Planned: o.Run.Duration})
 	}

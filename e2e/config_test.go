@@ -73,7 +73,7 @@ func TestConfigPost(t *testing.T) {
 		}
 	}
 	stats := target.stats()
-	wantStartTogether(t, stats, nodes, startAt, maxSkew)
+	wantStartTogether(t, stats, nodes, startAt, looseSkew)
 	for _, n := range nodes {
 		if got := stats.from(n).Total; got != l.due() {
 			t.Errorf("the target counted %d requests of %s, want %d: the running test was touched", got, n.name, l.due())

@@ -73,7 +73,7 @@ func TestDeliveryBlackHoleHealed(t *testing.T) {
 	startAt := waitReady(t, nodes, plan, formTime)
 	wantExits(t, nodes, time.Until(startAt)+l.duration()+endTime, 0)
 	stats := target.stats()
-	wantStartTogether(t, stats, nodes, startAt, maxSkew)
+	wantStartTogether(t, stats, nodes, startAt, looseSkew)
 	for _, n := range nodes {
 		if got := stats.from(n).Total; got != l.due() {
 			t.Errorf("the target counted %d requests of %s, want %d", got, n.name, l.due())

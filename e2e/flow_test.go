@@ -102,7 +102,7 @@ func runToEnd(t testing.TB, target *target, nodes []*node, l load, startAt time.
 	t.Helper()
 	wantExits(t, nodes, time.Until(startAt)+l.duration()+endTime, 0)
 	stats := target.stats()
-	spread := wantStartTogether(t, stats, nodes, startAt, maxSkew)
+	spread := wantStartTogether(t, stats, nodes, startAt, looseSkew)
 	t.Logf("first requests %v apart, %d requests", spread, stats.Total)
 	for _, n := range nodes {
 		if got := stats.from(n).Total; got != l.due() {
@@ -119,8 +119,13 @@ func runToEnd(t testing.TB, target *target, nodes []*node, l load, startAt time.
 	}
 }
 
-// maxSkew is how far apart the nodes' first requests may be.
-const maxSkew = 20 * time.Millisecond
+// How far apart the nodes' first requests may be: the figure promised, for tests
+// that have the machine for themselves, and what tells a common start from none,
+// for tests that run beside others.
+const (
+	maxSkew   = 20 * time.Millisecond
+	looseSkew = 300 * time.Millisecond
+)
 
 // wantOneRun checks by the logs that each node ran once under one leader.
 func wantOneRun(t testing.TB, nodes []*node) {

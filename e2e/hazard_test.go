@@ -49,7 +49,7 @@ func TestHazardBlankRestart(t *testing.T) {
 	for _, n := range nodes {
 		n.waitPhase(time.Until(startAt)+l.duration()+endTime, "finished")
 	}
-	wantStartTogether(t, target.stats(), nodes, startAt, maxSkew)
+	wantStartTogether(t, target.stats(), nodes, startAt, looseSkew)
 }
 
 // Nodes with overlapping views, each of which would do for a cluster of three,

@@ -356,19 +356,22 @@ func (n *node) result() runResult {
 func clusterResult(t testing.TB, nodes []*node) runResult {
 	t.Helper()
 	var found []runResult
+	var seen []string
 	for _, n := range nodes {
 		data, err := n.readFile(strings.ReplaceAll(resultPath, "{node_id}", n.name))
 		if err != nil {
+			seen = append(seen, err.Error())
 			continue
 		}
 		var one runResult
 		n.must("result", json.Unmarshal(data, &one))
+		seen = append(seen, n.name+": scope "+one.Scope)
 		if one.Scope == "cluster" {
 			found = append(found, one)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("%d results with scope cluster, want 1", len(found))
+		t.Fatalf("%d results with scope cluster, want 1: %q", len(found), seen)
 	}
 	return found[0]
 }

@@ -81,7 +81,7 @@ func badPlans(t testing.TB, good string) []badPlan {
 		}
 	}
 	return []badPlan{
-		spoil("syntax", "", "workers: 10", "workers: }10"),
+		spoil("syntax", "", "workers: 10", "workers: 10: 11"),
 		spoil("type", "config.workers", "workers: 10", "workers: many"),
 		spoil("semantic", "load.target", "target: ", "target: -"),
 	}

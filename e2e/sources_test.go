@@ -196,7 +196,7 @@ func TestSourceAbortHeld(t *testing.T) {
 		n.waitPhase(time.Until(startAt)+l.duration()+endTime, "finished")
 	}
 	stats := target.stats()
-	wantStartTogether(t, stats, nodes, startAt, maxSkew)
+	wantStartTogether(t, stats, nodes, startAt, looseSkew)
 	wantOneRun(t, nodes)
 	for _, n := range nodes {
 		if got := stats.from(n).Total; got != l.due() {

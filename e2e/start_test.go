@@ -39,6 +39,7 @@ func startInAnyOrder(t *testing.T, b *bench, target *target, store planStore, l 
 	startAll(t, started, delays...)
 	startAt := waitReady(t, nodes, plan, formTime)
 	runToEnd(t, target, nodes, l, startAt)
+	wantStartTogether(t, target.stats(), nodes, startAt, maxSkew)
 }
 
 // All three started together: process start to cluster_ready within five

@@ -16,6 +16,7 @@ func (n *Node) chronicle(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			n.tell(before, n.machine.State()) // the ending that made the node go
 			return nil
 		}
 	}

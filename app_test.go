@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"volley/loadgen"
+	"volley/node"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == loadgen.ChildCommand {
+		os.Exit(loadgen.ServeChild(context.Background()))
+	}
+	os.Exit(m.Run())
+}
+
+// target counts requests.
+func target(t *testing.T) (url string, count *atomic.Int64) {
+	t.Helper()
+	count = new(atomic.Int64)
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { count.Add(1) }))
+	t.Cleanup(srv.Close)
+	return srv.URL, count
+}
+
+func writePlan(t *testing.T, url, duration string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plan.yaml")
+	text := fmt.Sprintf(`version: "1.0"
+config: {baseUrl: %q, workers: 4, duration: %s}
+load: {model: rps, target: 50}
+scenarios:
+  - name: s
+    steps:
+      - name: get
+        request: {method: GET, path: /}
+        assertions: [{type: statusCode, expected: 200}]
+`, url, duration)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// environment is what a test's process gets: its own ports, its result file.
+func environment(t *testing.T, more ...string) (result string) {
+	t.Helper()
+	result = filepath.Join(t.TempDir(), "result.json")
+	for _, kv := range append([]string{"CLUSTER_HEALTH_ADDR=127.0.0.1:0", "METRICS_ADDR=off", "CLUSTER_NODE_ID=n", "RESULT_FILE=" + result}, more...) {
+		k, v, _ := strings.Cut(kv, "=")
+		t.Setenv(k, v)
+	}
+	return result
+}
+
+type resultFile struct {
+	Requests int64 `json:"requests"`
+	Due      int64 `json:"due"`
+	Started  int64 `json:"started"`
+	Dropped  int64 `json:"dropped"`
+	Nodes    []struct {
+		NodeID   string `json:"node_id"`
+		Complete bool   `json:"complete"`
+	} `json:"nodes"`
+}
+
+func readResult(t *testing.T, path string) resultFile {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r resultFile
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// children are the live child processes of this one.
+func children(t *testing.T) (pids []string) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		after := string(b[bytes.LastIndexByte(b, ')')+1:])
+		f := strings.Fields(after)
+		if len(f) > 1 && f[1] == fmt.Sprint(os.Getpid()) && f[0] != "Z" {
+			pids = append(pids, path)
+		}
+	}
+	return pids
+}
+
+// settled waits until the number of goroutines is back to what it was.
+func settled(t *testing.T, before int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines are left, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+func TestRunLeavesNothingBehind(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		env      []string
+		children int
+	}{
+		{"standalone", nil, 0},
+		{"standalone with a child engine", []string{"ENGINE_MODE=child"}, 1},
+		{"cluster of one", []string{"CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=file", "CLUSTER_BIND_ADDR=127.0.0.1:0", "CLUSTER_START_DELAY=300ms"}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			url, count := target(t)
+			plan := writePlan(t, url, "1s")
+			result := environment(t, append(tt.env, "CONFIG_FILE="+plan)...)
+			before := runtime.NumGoroutine()
+			most := make(chan int, 1)
+			done := make(chan struct{})
+			go func() {
+				seen := 0
+				for {
+					seen = max(seen, len(children(t)))
+					select {
+					case <-done:
+						most <- seen
+						return
+					case <-time.After(20 * time.Millisecond):
+					}
+				}
+			}()
+			code := run(t.Context(), nil, io.Discard, t.Output())
+			close(done)
+			if seen := <-most; seen != tt.children {
+				t.Errorf("%d child processes, want %d", seen, tt.children)
+			}
+			if code != node.ExitOK {
+				t.Fatalf("exit code %d", code)
+			}
+			if left := children(t); len(left) != 0 {
+				t.Errorf("child processes are left: %v", left)
+			}
+			http.DefaultClient.CloseIdleConnections()
+			settled(t, before+1) // the target may still hold a connection
+			r := readResult(t, result)
+			if r.Requests != count.Load() || r.Requests != 50 || len(r.Nodes) != 1 || !r.Nodes[0].Complete {
+				t.Errorf("result %+v, the target counted %d, want 50", r, count.Load())
+			}
+		})
+	}
+}
+
+func TestSignalEndsAStandaloneRunWithItsReport(t *testing.T) {
+	url, count := target(t)
+	result := environment(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"run", writePlan(t, url, "60s")}, io.Discard, io.Discard) }()
+	for end := time.Now().Add(10 * time.Second); count.Load() < 20; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("no load")
+		}
+	}
+	began := time.Now()
+	cancel()
+	if got := <-code; got != node.ExitStopped {
+		t.Errorf("exit code %d, want %d", got, node.ExitStopped)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("leaving took %s", took)
+	}
+	if r := readResult(t, result); r.Requests != count.Load() || r.Due != r.Started+r.Dropped {
+		t.Errorf("result %+v, the target counted %d", r, count.Load())
+	}
+}
+
+func TestPlanFaultsExit104(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("version: \"1.0\"\nconfig:\n  baseUrl: http://127.0.0.1:1\n  duration: 1x\nload:\n  model: rps\n  target: 1\nscenarios: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environment(t)
+	var lines bytes.Buffer
+	if got := run(t.Context(), []string{bad}, io.Discard, &lines); got != node.ExitInvalid {
+		t.Errorf("exit code %d, want %d", got, node.ExitInvalid)
+	}
+	if !strings.Contains(lines.String(), "4:13: config.duration") {
+		t.Errorf("the log does not say where:\n%s", lines.String())
+	}
+	if got := run(t.Context(), []string{filepath.Join(t.TempDir(), "missing.yaml")}, io.Discard, io.Discard); got != node.ExitInvalid {
+		t.Errorf("a missing plan: exit code %d, want %d", got, node.ExitInvalid)
+	}
+}
+
+func TestPlanThatThisVersionCannotRunIsRefusedWhole(t *testing.T) {
+	url, count := target(t)
+	plan := writePlan(t, url, "1s")
+	b, err := os.ReadFile(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(plan, append(b, "        thinkTime: 1s\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environment(t)
+	var lines, out bytes.Buffer
+	if got := run(t.Context(), []string{plan}, io.Discard, &lines); got != node.ExitInvalid {
+		t.Errorf("exit code %d, want %d", got, node.ExitInvalid)
+	}
+	if !strings.Contains(lines.String(), "scenarios[0].steps[0].thinkTime") || count.Load() != 0 {
+		t.Errorf("%d requests were sent; the log:\n%s", count.Load(), lines.String())
+	}
+	if got := run(t.Context(), []string{"validate", plan}, &out, io.Discard); got != node.ExitOK {
+		t.Errorf("validate: exit code %d", got)
+	}
+	if want := plan + ": ok\n"; !strings.HasPrefix(out.String(), want) || !strings.Contains(out.String(), "note") {
+		t.Errorf("validate prints %q", out.String())
+	}
+}
+
+func TestTakenPortExits1(t *testing.T) {
+	url, _ := target(t)
+	addr := strings.TrimPrefix(url, "http://")
+	environment(t, "CLUSTER_HEALTH_ADDR="+addr)
+	var lines bytes.Buffer
+	if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitFailure {
+		t.Errorf("exit code %d, want %d", got, node.ExitFailure)
+	}
+	if !strings.Contains(lines.String(), "CLUSTER_HEALTH_ADDR") {
+		t.Errorf("the message does not name the variable: %s", lines.String())
+	}
+}
+
+func TestMigrateRoundTrip(t *testing.T) {
+	url, count := target(t)
+	environment(t, "TARGET_URL="+url+"/a?b=c", "LOAD_MODEL_TYPE=Rps", "TARGET_RPS=20", "TEST_DURATION=1s")
+	var document, out bytes.Buffer
+	if got := run(t.Context(), []string{"migrate"}, &document, io.Discard); got != node.ExitOK {
+		t.Fatalf("migrate: exit code %d", got)
+	}
+	path := filepath.Join(t.TempDir(), "migrated.yaml")
+	if err := os.WriteFile(path, document.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t.Context(), []string{"validate", path}, &out, io.Discard); got != node.ExitOK || out.String() != path+": ok\n" {
+		t.Errorf("validate: exit code %d, %s\n%s", got, out.String(), document.String())
+	}
+	// The same environment without a plan file runs the plan that it describes.
+	if got := run(t.Context(), nil, io.Discard, io.Discard); got != node.ExitOK || count.Load() != 20 {
+		t.Errorf("exit code %d, %d requests, want 0 and 20", got, count.Load())
+	}
+}
+
+func TestCommands(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		out  string
+		err  string
+	}{
+		{[]string{"version"}, 0, "volley dev", ""},
+		{[]string{"--help"}, 0, "Usage:", ""},
+		{[]string{"env"}, 0, "CLUSTER_CONFIG_SOURCE", ""},
+		{[]string{"fly"}, 104, "", `unknown command "fly"`},
+		{[]string{"validate"}, 104, "", "takes one plan"},
+		{[]string{"run", "a.yaml", "b.yaml"}, 104, "", "one plan, not 2"},
+	} {
+		var out, errOut bytes.Buffer
+		if got := run(t.Context(), tt.args, &out, &errOut); got != tt.code {
+			t.Errorf("%v: exit code %d, want %d", tt.args, got, tt.code)
+		}
+		if !strings.Contains(out.String(), tt.out) || !strings.Contains(errOut.String(), tt.err) {
+			t.Errorf("%v prints %q and %q", tt.args, out.String(), errOut.String())
+		}
+	}
+}

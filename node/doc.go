@@ -1,0 +1,28 @@
+// Package node is a member of a cluster: how it finds the others, how they
+// agree, and how a run goes from a plan's document to one verdict.
+//
+// It owns
+//   - forming (form.go, identity.go, arbitrate.go): Hello, Grant and Join bring
+//     blank processes into exactly one cluster; discovery only gives addresses;
+//   - the log (state.go, command.go, machine.go, raft.go): what has been decided.
+//     Applying a command is a pure function; a command that comes late or twice
+//     changes nothing. The commit of Schedule is the start decision;
+//   - leading (leader.go, tasks.go, supervise.go, crew.go): tasks says what a
+//     state asks of a leader, manage keeps exactly that going. A new leader
+//     reads the same state and goes on at the same point;
+//   - playing (player.go, clock.go, reports.go): every node, the leader too,
+//     runs what the log has scheduled for it, at the instant that the log names,
+//     and hands its summary to whoever leads;
+//   - leaving (depart.go, and followOut in node.go).
+//
+// It does not own what a plan means, how load is generated, what a summary
+// holds, or how messages travel: documents and summaries are bytes, and checks,
+// runners and the wire are given to it (options.go, wire.go).
+//
+// Standalone is the same machine without Options.Wire: the log is a variable of
+// this process, and its only member always leads.
+//
+// The price: Raft lives in memory under an identity that is new per process, so
+// a cluster whose voters are restarted faster than they can be replaced is
+// gone; what goes on then is only the load that was already armed.
+package node
