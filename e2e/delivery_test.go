@@ -81,8 +81,8 @@ func TestDeliveryBlackHoleHealed(t *testing.T) {
 	}
 }
 
-// A node that refuses the plan, here because its own client certificate cannot
-// be read, ends the run at once: another try would not help.
+// A node that refuses the plan, here because its own client certificate is none,
+// ends the run at once: another try would not help.
 func TestDeliveryRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -94,8 +94,8 @@ func TestDeliveryRefused(t *testing.T) {
 	list := nodes[0].clusterAddr() + "," + nodes[1].clusterAddr()
 	spoilt := b.node("d", proxy.env(bucket, object).with(env{
 		"CLUSTER_NODES": list, "CLUSTER_EXPECT": "3",
-		"CLIENT_CERT_PATH": "/no-such-cert.pem", "CLIENT_KEY_PATH": "/no-such-key.pem",
-	}), nil)
+		"CLIENT_CERT_PATH": "/tls/cert.pem", "CLIENT_KEY_PATH": "/tls/key.pem",
+	}), map[string]string{"/tls/cert.pem": "no certificate", "/tls/key.pem": "no key"})
 	startAll(t, nodes)
 	leader, _ := waitLeader(t, nodes, formTime)
 	spoilt.start()
@@ -109,7 +109,7 @@ func TestDeliveryRefused(t *testing.T) {
 
 	all := append(nodes, spoilt)
 	wantAborted(t, target, all, formTime, 102)
-	wantSaid(t, []*node{leader}, spoilt.name, "/no-such-cert.pem")
+	wantSaid(t, []*node{leader}, spoilt.name, "certificate")
 	if got := len(leader.events("config_delivery_retry")); got != 0 {
 		t.Errorf("%d events config_delivery_retry after a refusal, want none", got)
 	}

@@ -62,7 +62,7 @@ type FinishRun struct {
 }
 
 // errPhase is what a command gets that comes too late, too early or twice.
-var errPhase = errors.New("not in a phase that allows it")
+var errPhase = fmt.Errorf("not in a phase that allows it: %w", ErrConflict)
 
 // apply returns the state after c, or an error and the state unchanged. It
 // knows no clock, no randomness and no I/O, so that every node computes the same.

@@ -196,17 +196,11 @@ func (c *crew) steward(ctx context.Context) error {
 		if ch == nil {
 			continue
 		}
-		var f raft.IndexFuture
-		if ch.remove {
-			f = n.raft.raft.RemoveServer(ch.server.ID, 0, applyTimeout)
-		} else {
-			f = n.raft.raft.AddVoter(ch.server.ID, ch.server.Address, 0, applyTimeout)
-		}
-		if err := f.Error(); err != nil {
+		if err := n.raft.reconfigure(*ch); err != nil {
 			n.log.Warn("cannot change the membership: "+err.Error(), "event", "membership", "member", string(ch.server.ID))
 			continue
 		}
-		n.log.Info("membership changed: "+ch.why, "event", "membership", "member", string(ch.server.ID), "addr", string(ch.server.Address))
+		n.log.Info("member "+ch.kind+": "+ch.why, "event", "membership", "member", string(ch.server.ID), "addr", string(ch.server.Address))
 	}
 	return nil
 }
@@ -229,15 +223,34 @@ func (n *Node) settling() bool {
 	return false
 }
 
+// What a membershipChange does.
+const (
+	removeMember  = "removed"
+	promoteMember = "made a voter"
+	demoteMember  = "made a non-voter"
+)
+
 type membershipChange struct {
 	server raft.Server
-	remove bool
+	kind   string
 	why    string
 }
 
-// change is the next step towards the right configuration, or nil: a member
+func (c *consensus) reconfigure(ch membershipChange) error {
+	switch ch.kind {
+	case removeMember:
+		return c.raft.RemoveServer(ch.server.ID, 0, applyTimeout).Error()
+	case promoteMember:
+		return c.raft.AddVoter(ch.server.ID, ch.server.Address, 0, applyTimeout).Error()
+	default:
+		return c.raft.DemoteVoter(ch.server.ID, 0, applyTimeout).Error()
+	}
+}
+
+// change is the next step towards the right configuration, or nil. A member
 // that has been silent for reapAfter goes, provided that the voters left are a
-// majority that answers; a healthy member becomes a voter while there are too few.
+// majority that answers; a healthy member becomes a voter while there are too
+// few, and one voter too many stops being one.
 func change(servers []raft.Server, self string, standings map[string]Standing, applied uint64, silence func(string) time.Duration, reapAfter time.Duration, settling bool) *membershipChange {
 	voters, answering := 0, 0
 	for _, s := range servers {
@@ -258,16 +271,19 @@ func change(servers []raft.Server, self string, standings map[string]Standing, a
 			after--
 		}
 		if answering > after/2 {
-			return &membershipChange{server: s, remove: true, why: "silent for over " + reapAfter.String() + " (CLUSTER_REAP_AFTER)"}
+			return &membershipChange{s, removeMember, "silent for over " + reapAfter.String() + " (CLUSTER_REAP_AFTER)"}
 		}
 	}
-	if voters >= votersOf(len(servers)) {
-		return nil
-	}
+	want := votersOf(len(servers))
 	for _, s := range servers {
-		st := standings[string(s.ID)]
-		if s.Suffrage != raft.Voter && st.Alive && st.Health.AppliedIndex+promoteLag >= applied {
-			return &membershipChange{server: s, why: "made a voter"}
+		id := string(s.ID)
+		st := standings[id]
+		switch {
+		case id == self || !st.Alive:
+		case voters < want && s.Suffrage != raft.Voter && st.Health.AppliedIndex+promoteLag >= applied:
+			return &membershipChange{s, promoteMember, "it has caught up"}
+		case voters > want && s.Suffrage == raft.Voter:
+			return &membershipChange{s, demoteMember, "an even number of voters stands no more losses than one less"}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,9 @@ func (n *Node) depart() Ending {
 	if n.alone() {
 		return n.stopAlone(ctx, ending)
 	}
-	go n.withdraw() // close does it again and waits
+	var withdrawal sync.WaitGroup
+	withdrawal.Go(n.withdraw) // beside the drain: discovery shall not name this node any more
+	defer withdrawal.Wait()
 	n.player.close(&StopReason{Cause: "signal", Grace: n.drainGrace()})
 	if l := n.leading.Load(); l != nil {
 		l.handOverHeld(ctx)

@@ -394,3 +394,30 @@ func TestSignalOnFollowerAndLeader(t *testing.T) {
 		})
 	}
 }
+
+// TestLateMemberTakesPartIfItAcknowledgesInTime: it is not waited for, but it
+// is not left out either.
+func TestLateMemberTakesPartIfItAcknowledgesInTime(t *testing.T) {
+	virtual(t, 4, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.Expect = 3 }
+		held := c.addrs[2]
+		c.f.fail = func(_, to, call string) error {
+			if call == "Distribute" && to == held {
+				return errors.New("held back")
+			}
+			return nil
+		}
+		for i := range 3 {
+			c.start(i)
+		}
+		l := c.waitLeader()
+		c.within(10*time.Second, "distributing", func() bool { return l.node.Status().Phase == "distributing" })
+		late := c.start(3)
+		c.within(10*time.Second, "the late node has the plan", func() bool { return late.node.prepared.any() })
+		c.release()
+		c.waitEnd(time.Minute, ExitOK)
+		if got := c.startsOf(c.onlyRun()); got != 4 {
+			t.Errorf("%d nodes started, want 4", got)
+		}
+	})
+}

@@ -59,6 +59,7 @@ const (
 	taskFetch     = "fetch"     // the start-up source, for the first time
 	taskRecheck   = "recheck"   // the start-up source has failed: wait for a new revision
 	taskDeliver   = "deliver"   // hand the config to every expected node
+	taskBrief     = "brief"     // hand it to members that came later, too
 	taskSchedule  = "schedule"  // decide the start
 	taskSupervise = "supervise" // see the run through to its verdict
 )
@@ -79,9 +80,9 @@ func tasks(s *State, hasSource bool) []task {
 	for _, r := range s.Active() {
 		switch r.Phase {
 		case PhaseDistributing:
-			list = append(list, task{taskDeliver, r.ID})
+			list = append(list, task{taskDeliver, r.ID}, task{taskBrief, r.ID})
 		case PhaseReady:
-			list = append(list, task{taskSchedule, r.ID})
+			list = append(list, task{taskSchedule, r.ID}, task{taskBrief, r.ID})
 		case PhaseScheduled, PhaseStopped:
 			list = append(list, task{taskSupervise, r.ID})
 		}
@@ -160,6 +161,8 @@ func (l *leader) do(ctx context.Context, t task) error {
 		return l.recheck(ctx)
 	case taskDeliver:
 		return l.deliver(ctx, t.run)
+	case taskBrief:
+		return l.brief(ctx, t.run)
 	case taskSchedule:
 		return l.schedule(ctx, t.run)
 	default:

@@ -187,6 +187,30 @@ func (l *leader) deliver(ctx context.Context, runID string) error {
 	return l.propose(ctx, Command{Ready: &Ready{RunID: runID}})
 }
 
+// brief hands the config to members that came after BeginRun. They can neither
+// delay the start nor prevent it; who has acknowledged when it is decided takes part.
+func (l *leader) brief(ctx context.Context, runID string) error {
+	s := l.n.machine.State()
+	r := s.Run(runID)
+	for r != nil {
+		for _, m := range l.n.members() {
+			if _, acked := l.ack(runID, m.ServerID); acked || r.Expects(m.ServerID) || !l.crew.seen(m.ServerID) {
+				continue
+			}
+			ack, err := l.distribute(ctx, r, s.Configs[r.Version], m)
+			if err != nil {
+				l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
+				continue
+			}
+			l.acknowledged(runID, ack)
+		}
+		if !sleep(ctx, stewardEvery) {
+			break
+		}
+	}
+	return nil
+}
+
 // gather waits until enough members answer; members that came after BeginRun count.
 func (l *leader) gather(ctx context.Context, r *Run) ([]Member, error) {
 	deadline := time.Now().Add(l.n.opt.FormTimeout)
