@@ -124,7 +124,7 @@ func (a *app) wire() error {
 		ClientCertPath: a.set.Run.ClientCertPath, ClientKeyPath: a.set.Run.ClientKeyPath,
 		ProxyFromEnv: a.set.Run.ProxyFromEnv, ThinkTimeScale: a.set.Run.ThinkTimeScale,
 	}}
-	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile}
+	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }}
 	opt.Self, opt.Runner = a.self, a.runner
 	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
 	if a.node, err = node.New(opt); err != nil {

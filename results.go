@@ -17,8 +17,9 @@ import (
 // results makes results of summaries and keeps the last of them.
 type results struct {
 	logging
-	self node.Member
-	file string // RESULT_FILE
+	self  node.Member
+	file  string // RESULT_FILE
+	leads func() bool
 
 	mu      sync.Mutex
 	cluster []byte // JSON of the last judged run
@@ -123,7 +124,9 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 	if rep.Left && len(run.Participants) > 1 {
 		r.publish(result)
 	}
-	if len(run.Participants) > 1 && strings.Contains(r.file, "{node_id}") {
+	// The leader's file is for the cluster's result, unless it goes and does not judge.
+	own := len(run.Participants) > 1 && (rep.Left || !r.leads())
+	if own && strings.Contains(r.file, "{node_id}") {
 		if err := r.write(run.ID, r.self.NodeID, body); err != nil {
 			r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		}

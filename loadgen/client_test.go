@@ -265,9 +265,9 @@ func TestConnectionsAreOpenBeforeTheStart(t *testing.T) {
 			e := loadgen.NewInProcess(log)
 			document := strings.NewReplacer("workers: 3", "workers: 20, skipTlsVerify: true", "20s", "200ms").Replace(slowPlan)
 			prepare(t, e, job("r", document, target.URL))
-			start := time.Now().Add(500 * time.Millisecond)
+			start := time.Now().Add(1500 * time.Millisecond)
 			early := make(chan int, 1)
-			timer := time.AfterFunc(450*time.Millisecond, func() { early <- target.connections() })
+			timer := time.AfterFunc(1450*time.Millisecond, func() { early <- target.connections() })
 			defer timer.Stop()
 			s, err := e.Run(t.Context(), "r", start, nil)
 			if err != nil {

@@ -85,7 +85,8 @@ func checkCounts(t *testing.T, s *stats.Summary, target *seen) {
 	if s.Latency.Count() != s.Requests || s.Service.Count() != s.Requests || s.BytesIn < s.Requests*5 {
 		t.Errorf("%d latencies, %d service times, %d bytes in", s.Latency.Count(), s.Service.Count(), s.BytesIn)
 	}
-	if int(s.ConnsNew) != target.connections() || s.ConnsNew+s.ConnsReused != s.Requests || s.ConnsNew > 4 {
+	// One each for 4 workers; on a machine under stress net/http gives up some.
+	if int(s.ConnsNew) != target.connections() || s.ConnsNew+s.ConnsReused != s.Requests || s.ConnsNew > 4+s.Requests/20 {
 		t.Errorf("%d new and %d reused connections; the target saw %d", s.ConnsNew, s.ConnsReused, target.connections())
 	}
 	paths := target.paths()
@@ -94,9 +95,10 @@ func checkCounts(t *testing.T, s *stats.Summary, target *seen) {
 			t.Errorf("step %s counts %d, the target saw %d", st.Step, st.Requests, paths[path])
 		}
 	}
-	// 3 to 1 of 200, three standard deviations.
-	if n := paths["GET /list"]; math.Abs(float64(n)-150) > 19 {
-		t.Errorf("scenario of weight 3 of 4 ran %d of 200 times", n)
+	// 3 to 1, four standard deviations.
+	n, started := float64(paths["GET /list"]), float64(s.Started)
+	if math.Abs(n-0.75*started) > 4*math.Sqrt(0.75*0.25*started) {
+		t.Errorf("scenario of weight 3 of 4 ran %v of %v times", n, started)
 	}
 	for _, c := range calls {
 		if c.method == "PUT" && (c.body != 10<<10 || strings.Trim(c.bodyText, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "") {

@@ -54,8 +54,7 @@ func (f *former) run(ctx context.Context) error {
 	f.announce("forming")
 	wait, told := formFirstWait, time.Now()
 	for {
-		if find(f.raft.Members(), f.self.ServerID) != nil {
-			f.identity.settle()
+		if find(f.raft.Members(), f.self.ServerID) != nil && f.identity.settle() {
 			return nil
 		}
 		seen := f.look(ctx)
@@ -211,14 +210,19 @@ func (f *former) act(ctx context.Context, s sight) error {
 }
 
 func (f *former) join(ctx context.Context, via HelloReply) error {
-	if err := f.identity.promise(via.ClusterID, via.LeaderID, GrantLease); err != nil {
-		return err
+	promised := f.identity.ClusterID() == via.ClusterID // to its bootstrapper: it may have us in its configuration already
+	if !promised {
+		if err := f.identity.promise(via.ClusterID, via.LeaderID, GrantLease); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	err := f.wire.Greeter.Join(ctx, via.LeaderAddr, Join{Cluster: f.name, ClusterID: via.ClusterID, From: f.self})
 	if err != nil {
-		f.identity.release(via.LeaderID)
+		if !promised {
+			f.identity.release(via.LeaderID)
+		}
 		return fmt.Errorf("join %s at %s: %w", via.LeaderID, via.LeaderAddr, err)
 	}
 	return nil
@@ -247,7 +251,9 @@ func (f *former) bootstrap(ctx context.Context, servers []Member) error {
 	if err := f.raft.Bootstrap(servers, f.self.ServerID); err != nil {
 		return err
 	}
-	f.identity.settle()
+	if !f.identity.settle() {
+		return errors.New("the promise to ourselves ran out while bootstrapping")
+	}
 	f.log.Info("made the cluster", "event", "cluster_bootstrapped", "cluster_id", clusterID, "nodes", len(servers))
 	return nil
 }

@@ -109,6 +109,28 @@ func TestGrantGoesToOneBootstrapperAtATime(t *testing.T) {
 	})
 }
 
+// TestNodesThatStartApartKnowTheirCluster: a node may meet the new cluster's
+// leader before Raft has reached it, and its Join may fail then; it must not
+// forget the cluster that it has promised itself to.
+func TestNodesThatStartApartKnowTheirCluster(t *testing.T) {
+	for round := range 60 {
+		virtual(t, 3, func(t *testing.T, c *cluster) {
+			c.holdBack("Join")
+			for i := range 3 {
+				c.start(i)
+				<-time.After(time.Duration(round*i) * 3 * time.Millisecond)
+			}
+			c.waitEnd(time.Minute, ExitOK)
+			id := c.hosts[0].identity.ClusterID()
+			for _, h := range c.hosts {
+				if got := h.identity.ClusterID(); got == "" || got != id {
+					t.Fatalf("round %d: %s is in cluster %q, %s in %q", round, h.addr, got, c.hosts[0].addr, id)
+				}
+			}
+		})
+	}
+}
+
 // memoryArbiter grants one claim.
 type memoryArbiter struct {
 	standing *Claim

@@ -60,11 +60,14 @@ func (i *Identity) release(holder string) {
 	}
 }
 
-// settle makes the process a member for good.
-func (i *Identity) settle() {
+// settle makes the process a member for good. It fails while no cluster is
+// known: Raft's configuration may have come with the last breath of a promise.
+func (i *Identity) settle() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.member = true
+	i.expire()
+	i.member = i.cluster != ""
+	return i.member
 }
 
 func (i *Identity) expire() {

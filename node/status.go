@@ -255,6 +255,9 @@ func (n *Node) fetching() bool {
 	return n.view.get().Fetching
 }
 
+// Leads says whether this node leads at the moment.
+func (n *Node) Leads() bool { return n.leading.Load() != nil }
+
 // Draining says whether the node is on its way out.
 func (n *Node) Draining() bool { return n.draining.Load() }
 
