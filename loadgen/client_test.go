@@ -16,7 +16,7 @@ import (
 // once is a plan of one worker that goes through its steps at least once.
 const once = `
 version: "1.0"
-config: {baseUrl: "$BASE", workers: 1, duration: 50ms, CONFIG}
+config: {baseUrl: "$BASE", workers: 1, duration: DURATION, CONFIG}
 load: {model: concurrent}
 scenarios: [{name: s, steps: STEPS}]
 `
@@ -24,10 +24,15 @@ scenarios: [{name: s, steps: STEPS}]
 // runOnce runs the steps at least once and returns the final summary.
 func runOnce(t *testing.T, config, steps, base string) *stats.Summary {
 	t.Helper()
+	return runFor(t, "50ms", config, steps, base)
+}
+
+func runFor(t *testing.T, duration, config, steps, base string) *stats.Summary {
+	t.Helper()
 	leavesNothing(t)
 	log, _ := testLog()
 	e := loadgen.NewInProcess(log)
-	document := strings.NewReplacer("CONFIG", config, "STEPS", steps).Replace(once)
+	document := strings.NewReplacer("DURATION", duration, "CONFIG", config, "STEPS", steps).Replace(once)
 	prepare(t, e, job("r", document, base))
 	s, err := e.Run(t.Context(), "r", time.Now(), nil)
 	if err != nil {
@@ -176,7 +181,8 @@ func TestCookiesLiveAsLongAsThePlanSays(t *testing.T) {
 		"off":       {"", "own=1", "", ""},
 	} {
 		target := newTarget(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Set-Cookie", "c=1") })
-		runOnce(t, "cookies: "+mode, `[{request: {method: GET, path: /in}}, {request: {method: GET, path: /a, headers: {Cookie: own=1}}}, {request: {method: GET, path: /b}}]`, target.URL)
+		// Long enough for a second iteration on any machine.
+		runFor(t, "500ms", "cookies: "+mode, `[{request: {method: GET, path: /in}}, {request: {method: GET, path: /a, headers: {Cookie: own=1}}}, {request: {method: GET, path: /b}}]`, target.URL)
 		var got []string
 		for _, c := range target.all()[:4] {
 			got = append(got, c.header.Get("Cookie"))
