@@ -1,9 +1,10 @@
 // Package loadgen turns a plan into requests and requests into samples: it is
 // the load engine of one node.
 //
-// It owns the load curve and who sends which arrival when (curve, pacer,
-// crew), the making of requests (script), the HTTP client with its connections
-// and what they measure (client, dial, conn), the run from the opening of
+// It owns the load curve and who sends which arrival when (workload, curve,
+// arrivals, share, pacer, sluice; crew, hand, staff, drops), the making of requests (script, template, address, payload, trip) and
+// the judging of responses (worker, response, extract, assert), the HTTP client
+// with its connections and what they measure (client, dial, conn), the run from the opening of
 // connections to the drain (run), and where all this takes place: InProcess
 // here, or Child in a child process that serves the same interface over a
 // socket pair (child, process, frame, serve). One conformance suite runs on
@@ -19,8 +20,16 @@
 //	Run        lead: resolve, connect (500/s, 128 at a time), send nothing
 //	  start    one worker spins the last 2 ms; arrival k goes out when
 //	           Λ(t) > k, and a worker is always left waiting for the next one
+//	  late     a backlog leaves at 110 % of the curve, what is older than
+//	           maxBacklog is dropped; a hiccup under 0.1 s is made up for at
+//	           twice the curve
 //	  end      no iteration starts; running ones get their grace, then are
 //	           interrupted; Run returns when no goroutine of it is left
+//
+// What varies in a plan is found once, at Prepare: a text is a list of literals
+// and variables, a scenario numbers its variables, and what never varies is sent
+// from what all workers share. A response's body is kept only where a step reads
+// it, and looked at when the clock has stopped.
 //
 // The price paid. Every worker has an http.Transport of its own, with two
 // goroutines a connection and dozens of allocations a request: on two cores
