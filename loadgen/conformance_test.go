@@ -109,13 +109,18 @@ func checkCounts(t *testing.T, s *stats.Summary, target *seen) {
 
 func checkStart(t *testing.T, s *stats.Summary, target *seen, start time.Time) {
 	t.Helper()
-	first := target.all()[0].at
-	if first.Before(start) || first.Sub(start) > 50*time.Millisecond {
-		t.Errorf("the target saw the first request %v after the start", first.Sub(start))
+	// Idle it is well below 1 ms; a niced child on a machine under stress may be
+	// kept waiting. Never is it early.
+	const bound = 250 * time.Millisecond
+	first := target.all()[0].at.Sub(start)
+	if first < 0 || first > bound {
+		t.Errorf("the target saw the first request %v after the start", first)
 	}
-	if skew, sent := s.StartSkew(); !sent || s.FirstDue != 0 || skew < 0 || skew > 50*time.Millisecond {
+	skew, sent := s.StartSkew()
+	if !sent || s.FirstDue != 0 || skew < 0 || skew > bound {
 		t.Errorf("start skew %v, first due %v", skew, s.FirstDue)
 	}
+	t.Logf("start skew %v, the target saw the first request after %v", skew, first)
 }
 
 const slowPlan = `
@@ -339,7 +344,7 @@ func TestConformanceASlowTargetTimesOut(t *testing.T) {
 		if s.Errors[stats.ErrTimeout] != s.Requests || s.Requests != int64(len(target.all())) || s.Requests < 3 || s.Interrupted != 0 {
 			t.Errorf("%d requests of %d, errors %v", s.Requests, len(target.all()), s.Errors)
 		}
-		if p, _ := s.Service.Percentile(50); p < 140*time.Millisecond || p > time.Second || s.Latency.Count() != s.Requests {
+		if p, _ := s.Service.Percentile(50); p < 100*time.Millisecond || p > time.Second || s.Latency.Count() != s.Requests {
 			t.Errorf("median service time %v of %d timeouts", p, s.Latency.Count())
 		}
 	})
