@@ -22,6 +22,8 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"volley/e2e/parts"
+	"volley/loadgen"
+	"volley/plan"
 )
 
 // block is a piece of the README that a reader is told to run or to use, with
@@ -148,11 +150,11 @@ func newWorkshop(t *testing.T, bin string) *workshop {
 	w.swap("go build -o /tmp/volley-target ./e2e/programs", "true", "/tmp/volley-target", filepath.Join(bin, "volley-target"),
 		"./volley", filepath.Join(bin, "volley"),
 		"127.0.0.1:8081", free(t), "127.0.0.1:8080", free(t), "127.0.0.1:700", "127.0.0.1:"+ports, "127.0.0.1:818$i", "127.0.0.1:0")
-	plan, err := os.ReadFile("examples/quickstart.yaml")
+	example, err := os.ReadFile("examples/quickstart.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	short := strings.Replace(w.adapted(string(plan)), "duration: 30s", "duration: 1s", 1)
+	short := strings.Replace(w.adapted(string(example)), "duration: 30s", "duration: 1s", 1)
 	if !strings.Contains(short, "duration: 1s") {
 		t.Fatal("examples/quickstart.yaml does not take 30s, as the README says")
 	}
@@ -407,6 +409,26 @@ func (w *workshop) testControlAPI() {
 		if !strings.Contains(out, want) {
 			w.t.Errorf("the block does not print %s:\n%s", want, out)
 		}
+	}
+}
+
+// The plan that docs/plan.md shows is one.
+func TestDocumentedPlan(t *testing.T) {
+	page, err := os.ReadFile("docs/plan.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	document, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/plan.md shows no plan")
+	}
+	p, warnings, err := plan.Parse([]byte(document))
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("%v, warnings %v", err, warnings)
+	}
+	if notes := loadgen.Unsupported(p); len(notes) > 0 {
+		t.Errorf("it cannot be run: %q", notes)
 	}
 }
 
