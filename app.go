@@ -190,7 +190,11 @@ func (a *app) check(document []byte) (node.Checked, error) {
 
 // inWords says what each node does.
 func inWords(p *plan.Plan) string {
-	what := fmt.Sprintf("each node runs %d workers for %s, %s", p.Config.Workers, p.Config.Duration, p.Load.Model)
+	workers := fmt.Sprint(p.Config.Workers)
+	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
+		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
+	}
+	what := fmt.Sprintf("each node runs %s workers for %s, %s", workers, p.Config.Duration, p.Load.Model)
 	switch {
 	case p.Load.Target != nil:
 		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)

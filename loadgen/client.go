@@ -32,7 +32,6 @@ type client struct {
 	// of the request under way, set by the trace
 	newConn bool
 	conns   int
-	origin  origin
 	held    map[origin]bool // origins that a connection was opened to
 	keeps   bool            // connections outlive a request
 

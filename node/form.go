@@ -156,7 +156,7 @@ func decide(self Member, expect int, peers []HelloReply) step {
 		if p.Blank && p.From.NodeID == self.NodeID && p.From.Addr < self.Addr {
 			return step{kind: "give-up", why: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique)", self.NodeID, p.From.Addr, self.Addr)}
 		}
-		if p.Blank {
+		if p.Blank && p.From.NodeID != self.NodeID { // the other one of this name gives up
 			blanks = append(blanks, p.From)
 		}
 	}

@@ -32,7 +32,7 @@ func TestDecide(t *testing.T) {
 		{"somebody is in a cluster", 2, []HelloReply{blank("c", "c:1"), member}, "join"},
 		{"in a cluster that elects", 2, []HelloReply{blank("c", "c:1"), leaderless}, "wait"},
 		{"same name, the other is first", 2, []HelloReply{blank("b", "a:9")}, "give-up"},
-		{"same name, this one is first", 2, []HelloReply{blank("b", "c:9")}, "bootstrap"},
+		{"same name, this one is first", 2, []HelloReply{blank("b", "c:9")}, "wait"},
 	} {
 		if got := decide(self, tt.expect, tt.peers); got.kind != tt.want {
 			t.Errorf("%s: %s (%s), want %s", tt.name, got.kind, got.why, tt.want)

@@ -213,18 +213,6 @@ func (p *player) find(runID string) *play {
 	return p.plays[runID]
 }
 
-// busy says whether a play has not ended yet.
-func (p *player) busy() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, pl := range p.plays {
-		if !pl.ending() {
-			return true
-		}
-	}
-	return false
-}
-
 // started returns when the first request left and how late; zero before.
 func (p *player) started(runID string) (time.Time, time.Duration) {
 	pl := p.find(runID)
