@@ -203,7 +203,7 @@ func TestConformancePrepareRefuses(t *testing.T) {
 	onBoth(t, func(t *testing.T, e loadgen.Engine) {
 		for name, tc := range map[string]struct{ document, want string }{
 			"invalid":     {strings.Replace(slowPlan, "duration: 20s", "duration: soon", 1), "config.duration"},
-			"unsupported": {strings.Replace(slowPlan, "name: a,", "name: a, thinkTime: 1s,", 1), "scenarios[0].steps[0].thinkTime: think time comes with the load engine issue; this version cannot run it"},
+			"unsupported": {strings.Replace(slowPlan, "name: a,", "name: a, thinkTime: 1s,", 1), "scenarios[0].steps[0].thinkTime: think time: not in this version"},
 			"no URL":      {strings.Replace(slowPlan, "path: /", "path: 'http://h:port/'", 1), "scenarios[0].steps[0].request.path"},
 		} {
 			err := e.Prepare(t.Context(), job(name, tc.document, "http://h"))

@@ -50,7 +50,7 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 		"SCENARIO=weight: 3", "SCENARIO=config: {timeout: 3s}", "STEP=timeout: 3s", "STEP=continueOnFailure: true",
 		"STEP=assertions: [{type: statusCode, expected: [200, 4xx], not: true}]",
 		"REQUEST=body: x", "REQUEST=bodySize: 3KB", "REQUEST=queryParams: {a: b}", "REQUEST=headers: {a: b}",
-		"TOP: EXTRA=standby: {workers: 2, rps: 3}", "TOP: EXTRA=metadata: {name: n, tenant: t}",
+		"TOP: EXTRA=standby: {workers: 2, rps: 0}", "TOP: EXTRA=metadata: {name: n, tenant: t}",
 	} {
 		if lines := Unsupported(with(t, what)); len(lines) > 0 {
 			t.Errorf("%q is refused: %v", what, lines)
@@ -90,6 +90,7 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 		"REQUEST=bodyFile: f":                      "scenarios[0].steps[0].request.bodyFile: body files",
 		"REQUEST=form: {a: b}":                     "scenarios[0].steps[0].request.form: forms",
 		"REQUEST=multipart: [{name: a, value: b}]": "scenarios[0].steps[0].request.multipart: multipart bodies",
+		"TOP: EXTRA=standby: {workers: 2, rps: 3}": "standby.rps: load in standby",
 		"TOP: EXTRA=thresholds: ['p95 < 300ms']":   "thresholds: thresholds",
 		"TOP: EXTRA=metrics: {phases: true}":       "metrics.phases: the timing of request phases",
 	} {
