@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,11 +134,14 @@ func TestNodesThatStartApartKnowTheirCluster(t *testing.T) {
 
 // memoryArbiter grants one claim.
 type memoryArbiter struct {
+	mu       sync.Mutex
 	standing *Claim
 	err      error
 }
 
 func (a *memoryArbiter) Claim(_ context.Context, c Claim, stale *Claim) (Claim, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err != nil {
 		return Claim{}, a.err
 	}
@@ -148,6 +152,8 @@ func (a *memoryArbiter) Claim(_ context.Context, c Claim, stale *Claim) (Claim, 
 }
 
 func (a *memoryArbiter) Release(_ context.Context, id string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.standing != nil && a.standing.ClusterID == id {
 		a.standing = nil
 	}
