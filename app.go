@@ -21,13 +21,13 @@ import (
 
 const (
 	// drainTimeout is within what Cloud Run, Docker and Nomad grant after SIGTERM.
-	drainTimeout = 7 * time.Second
+	drainTimeout = 6500 * time.Millisecond
 	// standaloneDelay is the start lead where there is nobody to wait for:
 	// connections are opened in it.
 	standaloneDelay = 500 * time.Millisecond
 	recheckEvery    = 10 * time.Second
 	defaultPlan     = "/etc/volley/config.yaml"
-	engineClose     = 2 * time.Second
+	controlDrain    = time.Second
 )
 
 // app is one volley: the parts of house.md, wired.
@@ -133,6 +133,7 @@ func (a *app) wire() error {
 	a.metrics.SetNode(a.nodeState)
 	a.control = control.New(control.Options{
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
+		Drain: controlDrain,
 	})
 	a.loops = append(a.loops, a.lag.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
@@ -190,7 +191,11 @@ func (a *app) check(document []byte) (node.Checked, error) {
 
 // inWords says what each node does.
 func inWords(p *plan.Plan) string {
-	what := fmt.Sprintf("each node runs %d workers for %s, %s", p.Config.Workers, p.Config.Duration, p.Load.Model)
+	workers := fmt.Sprint(p.Config.Workers)
+	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
+		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
+	}
+	what := fmt.Sprintf("each node runs %s workers for %s, %s", workers, p.Config.Duration, p.Load.Model)
 	switch {
 	case p.Load.Target != nil:
 		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)

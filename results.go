@@ -35,6 +35,11 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 		return node.ExitFailure
 	}
 	r.publish(result)
+	code := node.ExitOK
+	if !anyWorked(o.Reports) {
+		r.log.Error("no node's load engine has finished its part", "event", "run_failed", "run_id", o.Run.ID)
+		code = node.ExitFailure
+	}
 	body, err := encode(result)
 	if err == nil {
 		r.mu.Lock()
@@ -46,7 +51,12 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 		r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", o.Run.ID)
 		return node.ExitFailure
 	}
-	return node.ExitOK
+	return code
+}
+
+// anyWorked says whether at least one node's engine has done its part.
+func anyWorked(reports []node.Report) bool {
+	return slices.ContainsFunc(reports, func(rep node.Report) bool { return rep.Failure == "" && len(rep.Summary) > 0 })
 }
 
 // merge makes one result of the reports of a run. A node whose report is not

@@ -160,7 +160,7 @@ func validateFile(file string, out, errOut io.Writer) bool {
 	}
 	fmt.Fprintf(out, "%s: ok\n", file)
 	for _, note := range loadgen.Unsupported(p) {
-		fmt.Fprintf(out, "%s: note: this version cannot run it: %s\n", file, note)
+		fmt.Fprintf(out, "%s: note: %s; run refuses the plan\n", file, note)
 	}
 	return true
 }

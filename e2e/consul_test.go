@@ -145,10 +145,10 @@ func TestConsulAgentRestart(t *testing.T) {
 
 // leastPolicy is what the README tells a user to give to the nodes.
 const leastPolicy = `
-service_prefix "loadtest-cluster" { policy = "write" }
-service_prefix "" { policy = "read" }
+service "loadtest-cluster" { policy = "write" }
 node_prefix "" { policy = "read" }
-key_prefix "loadtest/" { policy = "write" }
+key "loadtest/config" { policy = "read" }
+key "loadtest/loadtest-cluster/bootstrap" { policy = "write" }
 `
 
 // With ACLs on, the least policy is enough, and without the right to write the
@@ -173,8 +173,7 @@ func TestConsulACL(t *testing.T) {
 		b := newBench(t)
 		target, store := b.target(), &consulStore{b.consul(true)}
 		store.put(load{rps: 50, seconds: 2}.plan(target.base()))
-		token := store.token("reader", strings.Replace(leastPolicy, `key_prefix "loadtest/" { policy = "write" }`,
-			`key_prefix "loadtest/" { policy = "read" }`, 1))
+		token := store.token("reader", strings.Replace(leastPolicy, `bootstrap" { policy = "write" }`, `bootstrap" { policy = "read" }`, 1))
 		nodes := b.nodes([]string{"a", "b"}, store.settings(), store.discovery(2, token), env{"CLUSTER_FORM_TIMEOUT": "8s"})
 		startAll(t, nodes)
 		// One of them wants to bootstrap and may not; the other finds itself alone.
@@ -182,7 +181,7 @@ func TestConsulACL(t *testing.T) {
 		if code, err := nodes[1].exitCode(formTime); err != nil || (code != 104 && code != 102) {
 			t.Errorf("b: exit code %d, %v; want 104 or 102", code, err)
 		}
-		wantSaid(t, nodes, "key_prefix", "write")
+		wantSaid(t, nodes, "loadtest/loadtest-cluster/bootstrap", "write")
 		target.wantQuiet()
 	})
 }

@@ -269,16 +269,6 @@ func (n *node) clusterHealth() clusterHealth {
 	return health
 }
 
-// health is GET /health, with its names as they are.
-func (n *node) health() map[string]any {
-	n.bench.t.Helper()
-	var out map[string]any
-	answer, err := n.ask(http.MethodGet, "/health", "")
-	n.must("GET /health", err)
-	n.must("GET /health", answer.decode(&out))
-	return out
-}
-
 // post sends POST with a body; the node must answer, with whatever status.
 func (n *node) post(path, body string, headers ...string) reply {
 	n.bench.t.Helper()

@@ -6,23 +6,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestChildYieldsToItsParent reads what the kernel knows of the child.
 func TestChildYieldsToItsParent(t *testing.T) {
 	leavesNothing(t)
-	openChild(t)
+	child, target := openChild(t), newTarget(t, ok)
 	pid := onlyChild(t)
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil || len(tasks) < 2 {
-		t.Fatalf("threads %v, %v", tasks, err)
-	}
 	own := niceOf(t, fmt.Sprintf("/proc/self/task/%d/stat", os.Getpid()))
-	for _, task := range tasks {
-		if got := niceOf(t, fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name())); got != min(max(own, 10), 19) {
-			t.Errorf("thread %s has niceness %d, want 10", task.Name(), got)
-		}
+	wantNiceness(t, pid, own) // until there is load: the first request shall leave on time
+	prepare(t, child, job("r", nicePlan, target.URL))
+	if _, err := child.Run(t.Context(), "r", time.Now(), nil); err != nil {
+		t.Fatal(err)
 	}
+	wantNiceness(t, pid, min(max(own, 10), 19))
 	mine, its := scoreOf(t, os.Getpid()), scoreOf(t, pid)
 	if its != min(mine+500, 1000) {
 		t.Errorf("oom_score_adj %d, want 500 more than %d", its, mine)
@@ -34,6 +32,26 @@ func TestChildYieldsToItsParent(t *testing.T) {
 	for line := range strings.Lines(string(limits)) {
 		if f := strings.Fields(strings.TrimPrefix(line, "Max open files")); strings.HasPrefix(line, "Max open files") && f[0] != f[1] {
 			t.Errorf("open files: soft limit %s, hard limit %s", f[0], f[1])
+		}
+	}
+}
+
+const nicePlan = `version: "1.0"
+config: {baseUrl: $BASE, workers: 1, duration: 300ms}
+load: {model: rps, target: 20}
+scenarios: [{name: s, steps: [{request: {method: GET, path: /}}]}]
+`
+
+// wantNiceness looks at every thread of a process.
+func wantNiceness(t *testing.T, pid, want int) {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("threads %v, %v", tasks, err)
+	}
+	for _, task := range tasks {
+		if got := niceOf(t, fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name())); got != want {
+			t.Errorf("thread %s has niceness %d, want %d", task.Name(), got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package loadgen_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"maps"
@@ -117,18 +118,19 @@ func everyMode(t *testing.T, test func(t *testing.T, host, steps string)) {
 	}
 }
 
-// visit is three iterations of a plan by some workers.
+// visit is some iterations of a plan by some workers.
 type visit struct {
 	config  string // of the plan
 	steps   string
 	more    string // of the plan
 	workers int    // 1 unless given
+	times   int    // iterations of each worker, 3 unless given
 	alter   func(*loadgen.Job)
 }
 
 func (v visit) job(base string) loadgen.Job {
 	j := job("r", strings.NewReplacer("CONFIG", v.config, "STEPS", v.steps, "MORE", v.more, "WORKERS", fmt.Sprint(max(v.workers, 1)),
-		"TIMES", fmt.Sprint(3*max(v.workers, 1))).Replace(`
+		"TIMES", fmt.Sprint(v.iterations())).Replace(`
 version: "1.0"
 config: {baseUrl: "$BASE", workers: WORKERS, CONFIG}
 load: {model: concurrent, iterations: TIMES}
@@ -140,6 +142,8 @@ MORE`), base)
 	return j
 }
 
+func (v visit) iterations() int { return cmp.Or(v.times, 3) * max(v.workers, 1) }
+
 func (v visit) pay(t *testing.T, base string) *stats.Summary {
 	t.Helper()
 	leavesNothing(t)
@@ -150,8 +154,8 @@ func (v visit) pay(t *testing.T, base string) *stats.Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := int64(3 * max(v.workers, 1)); s.Completed != want {
-		t.Fatalf("%d iterations, want %d", s.Completed, want)
+	if s.Completed != int64(v.iterations()) {
+		t.Fatalf("%d iterations, want %d", s.Completed, v.iterations())
 	}
 	return s
 }

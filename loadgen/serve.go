@@ -40,7 +40,7 @@ func ServeChild(ctx context.Context) int {
 	}
 	_ = file.Close() // conn has a duplicate
 	yieldToParent(log)
-	if err := serve(ctx, conn, NewInProcess(log)); err != nil {
+	if err := serve(ctx, conn, NewInProcess(log), func() { beNice(log) }); err != nil {
 		log.Error("engine child stops", "event", "engine_child_failed", "error", err)
 		return 1
 	}
@@ -51,6 +51,8 @@ func ServeChild(ctx context.Context) int {
 type server struct {
 	engine Engine
 	link   *link
+	nice   func() // lets the parent go first; called when load begins
+	loaded sync.Once
 	calls  sync.WaitGroup
 	slots  chan struct{}
 
@@ -60,9 +62,9 @@ type server struct {
 
 // serve returns when the other end has closed (nil) or the link has broken;
 // runs are cut off and joined first.
-func serve(ctx context.Context, conn net.Conn, engine Engine) error {
+func serve(ctx context.Context, conn net.Conn, engine Engine, nice func()) error {
 	s := &server{
-		engine: engine, link: newLink(conn),
+		engine: engine, nice: nice, link: newLink(conn),
 		slots: make(chan struct{}, mostCalls), runs: map[uint64]context.CancelCauseFunc{},
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -137,6 +139,7 @@ func (s *server) answer(m message) {
 
 func (s *server) run(ctx context.Context, m message) message {
 	final, err := s.engine.Run(ctx, m.RunID, m.Start, func(sum *stats.Summary) {
+		s.loaded.Do(s.nice) // not before: the first request shall leave on time
 		body, err := sum.Encode()
 		if err != nil {
 			return // the next one may fit; the final one's error is told

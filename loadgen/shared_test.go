@@ -10,10 +10,10 @@ import (
 	"volley/loadgen"
 )
 
-// TestWaitingForASharedConnectionIsLateness: a target that takes 15 ms for each
+// TestWaitingForASharedConnectionIsLateness: a target that takes 40 ms for each
 // request, and fewer connections or streams than workers.
 func TestWaitingForASharedConnectionIsLateness(t *testing.T) {
-	const takes = 15 * time.Millisecond
+	const takes = 40 * time.Millisecond
 	slowly := func(http.ResponseWriter, *http.Request) { <-time.After(takes) }
 	for protocol, c := range protocols(t) {
 		everyMode(t, func(t *testing.T, host, steps string) {
@@ -27,7 +27,7 @@ func TestWaitingForASharedConnectionIsLateness(t *testing.T) {
 				}
 				target := newSite(t, c)
 				// Shorter than most have to wait: that is no part of the request's time.
-				s := visit{config: fmt.Sprintf("%s, connections: %d, timeout: 120ms", protocol, connections), steps: steps, workers: 12}.pay(t, target.URL)
+				s := visit{config: fmt.Sprintf("%s, connections: %d, timeout: 400ms", protocol, connections), steps: steps, workers: 12, times: 1}.pay(t, target.URL)
 				if s.ErrorCount() != 0 || target.connections() != connections || target.atOnce() > width || s.ConnsNew != int64(connections) {
 					t.Fatalf("%s, %d shared: %d connections, %d new, %d at once, want at most %d; errors %v %v",
 						protocol, connections, target.connections(), s.ConnsNew, target.atOnce(), width, s.Errors, s.ErrorExamples)

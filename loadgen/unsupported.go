@@ -16,29 +16,29 @@ func Unsupported(p *plan.Plan) []string {
 	for i := range p.Scenarios {
 		f.scenario(fmt.Sprintf("scenarios[%d]", i), &p.Scenarios[i])
 	}
-	f.found(len(p.Thresholds) > 0, "thresholds", "thresholds come")
+	f.found(p.Standby != nil && p.Standby.RPS > 0, "standby.rps", "load in standby")
 	return f.lines
 }
 
 type findings struct{ lines []string }
 
-// found adds a line if the plan uses a feature; comes is "think time comes".
-func (f *findings) found(used bool, path, comes string) {
+// found adds a line if the plan uses a feature.
+func (f *findings) found(used bool, path, feature string) {
 	if used {
-		f.lines = append(f.lines, path+": "+comes+" with the load engine issue; this version cannot run it")
+		f.lines = append(f.lines, path+": "+feature+": not in this version")
 	}
 }
 
 func (f *findings) config(c *plan.Config) {
 	if c.Client == "own" {
-		f.lines = append(f.lines, "config.client: the engine's own client comes with a later version; this one cannot run it (auto or std)")
+		f.lines = append(f.lines, "config.client: the engine's own client: not in this version (auto or std)")
 	}
 }
 
 func (f *findings) load(l *plan.Load) {
-	f.found(l.Scope != "node", "load.scope", fmt.Sprintf("scope %q comes", l.Scope))
+	f.found(l.Scope != "node", "load.scope", fmt.Sprintf("scope %q", l.Scope))
 }
 
 func (f *findings) scenario(path string, s *plan.Scenario) {
-	f.found(s.DataFile != nil, path+".dataFile", "data files come")
+	f.found(s.DataFile != nil, path+".dataFile", "data files")
 }

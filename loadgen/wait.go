@@ -5,13 +5,15 @@ import (
 	"time"
 )
 
-// spinFrom is how long before a precise deadline the timer hands over to
-// spinning: a timer alone is some 0.1 to 0.3 ms late, spinning under 1 µs.
-const spinFrom = 2 * time.Millisecond
-
-// standstill is how many readings of an unchanged clock show that it is a
-// virtual one (testing/synctest), which would never move while we spin.
-const standstill = 100_000
+// Before a precise deadline a timer, which is some 0.1 to 0.3 ms late (more
+// under load), hands over to the kernel's sleep, which is late by some 50 µs,
+// and that to spinning, under 1 µs. Spinning for longer would be worse: where
+// more engines than CPUs spin for the same instant, the scheduler takes one of
+// them off just then, for some milliseconds.
+const (
+	napFrom  = 2 * time.Millisecond
+	spinFrom = 100 * time.Microsecond
+)
 
 // alarm waits for instants; one goroutine uses it.
 type alarm struct{ timer *time.Timer }
@@ -36,22 +38,22 @@ func (a *alarm) until(ctx context.Context, t time.Time) bool {
 	}
 }
 
-// precisely is until to the microsecond, for 2 ms of a CPU.
+// precisely is until to some microseconds. Virtual time (testing/synctest)
+// does not move during a nap: there the timer is exact.
 func (a *alarm) precisely(ctx context.Context, t time.Time) bool {
-	if !a.until(ctx, t.Add(-spinFrom)) {
+	if !a.until(ctx, t.Add(-napFrom)) {
 		return false
 	}
-	last, same := time.Now(), 0
-	for last.Before(t) {
-		now := time.Now()
-		if now.Equal(last) {
-			same++
-		} else {
-			last, same = now, 0
-		}
-		if same >= standstill {
+	for now := time.Now(); now.Before(t.Add(-spinFrom)); {
+		nap(t.Add(-spinFrom).Sub(now))
+		woken := time.Now()
+		if woken.Equal(now) {
 			return a.until(ctx, t)
 		}
+		now = woken
+	}
+	for ctx.Err() == nil && time.Now().Before(t) {
+		continue // the last of it
 	}
 	return ctx.Err() == nil
 }

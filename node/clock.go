@@ -87,7 +87,7 @@ func (c *clocks) ping(ctx context.Context, server, addr string) (offset, error) 
 	return offset{
 		server:   server,
 		offset:   (time.Duration(pong.ReceivedNs-sent) + time.Duration(pong.SentNs-received)) / 2,
-		bound:    (roundTrip - time.Duration(pong.SentNs-pong.ReceivedNs)) / 2,
+		bound:    max((roundTrip-time.Duration(pong.SentNs-pong.ReceivedNs))/2, 1), // 0 is "not known"
 		measured: time.Now(),
 	}, nil
 }

@@ -101,7 +101,7 @@ func (s *State) setConfig(c Config) {
 }
 
 func (s *State) beginRun(b BeginRun) error {
-	if s.Run(b.Run.ID) != nil {
+	if slices.Contains(s.Used, b.Run.ID) {
 		return fmt.Errorf("begin run %s: it has begun already: %w", b.Run.ID, errPhase)
 	}
 	if _, ok := s.Configs[b.Run.Version]; !ok {
@@ -117,23 +117,28 @@ func (s *State) beginRun(b BeginRun) error {
 		return err
 	}
 	s.Failure = nil
-	if s.Current == nil {
+	s.Used = append(slices.Clone(s.Used), run.ID)
+	s.Used = s.Used[max(0, len(s.Used)-maxUsed):]
+	switch {
+	case s.Current == nil:
 		s.Current = &run
-		return nil
-	}
-	if s.Current.Ended {
+	case s.Current.Ended:
 		s.Last, s.Current = s.Current, &run
-		return nil
+	default:
+		s.Next = &run
 	}
-	s.Next = &run
 	return nil
 }
 
+// maxUsed is how many run ids are remembered; the state knows three runs.
+const maxUsed = 32
+
 // makeRoom ends the run that b replaces. A prepared run can only be replaced
-// by name: a leader that does not know of it must not push it out.
+// by name: a leader that does not know of it must not push it out, nor put
+// another beside it, for both would run.
 func (s *State) makeRoom(b BeginRun) error {
 	replaced := s.Next
-	if replaced == nil && b.Replaces != "" {
+	if replaced == nil && s.Current != nil && (b.Replaces != "" || !s.Current.Going()) {
 		replaced = s.Current
 	}
 	if replaced == nil || replaced.Ended {
@@ -236,8 +241,6 @@ func (s *State) promote() {
 		return
 	}
 	if s.Current != nil && s.Current.Ended {
-		last := *s.Current
-		last.Ending.Exit = false
-		s.Last, s.Current, s.Next = &last, s.Next, nil
+		s.Last, s.Current, s.Next = s.Current, s.Next, nil
 	}
 }

@@ -60,9 +60,9 @@ func (c ConsulConfig) withDefaults() ConsulConfig {
 //
 // The least ACL policy:
 //
-//	service_prefix "<service>" { policy = "write" }
-//	node_prefix    ""          { policy = "read" }
-//	key_prefix     "loadtest/" { policy = "write" }
+//	service     "<service>" { policy = "write" }
+//	node_prefix ""          { policy = "read" }
+//	key         "loadtest/<service>/bootstrap" { policy = "write" }
 type Consul struct {
 	config ConsulConfig
 	host   string
@@ -199,7 +199,7 @@ func (c *Consul) hidden(meta *api.QueryMeta, instances int) error {
 }
 
 func (c *Consul) servicePolicy() string {
-	return fmt.Sprintf("the token (CONSUL_HTTP_TOKEN) needs: service_prefix %q { policy = \"write\" } and node_prefix \"\" { policy = \"read\" }", c.config.Service)
+	return fmt.Sprintf("the token (CONSUL_HTTP_TOKEN) needs: service %q { policy = \"write\" } and node_prefix \"\" { policy = \"read\" }", c.config.Service)
 }
 
 // judge wraps the failure of a call, nil if there is none: a refusal by ACLs

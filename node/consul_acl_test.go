@@ -135,7 +135,7 @@ func isForbidden(t *testing.T, err error, words string) {
 func (w consulWorld) testMayNotRegister(t *testing.T) {
 	consul := w.run(t, w.config(w.allowed(t, `key_prefix "loadtest/" { policy = "write" }`), "closed", 1))
 	consul.Announce("forming", "")
-	isForbidden(t, consul.Announced(limit(t, 300*time.Millisecond), "forming"), `service_prefix "closed" { policy = "write" }`)
+	isForbidden(t, consul.Announced(limit(t, 300*time.Millisecond), "forming"), `service "closed" { policy = "write" }`)
 	eventually(t, "addresses", func() error {
 		if _, err := consul.Addresses(t.Context()); !errors.Is(err, node.ErrForbidden) {
 			return fmt.Errorf("got %v", err)
@@ -145,7 +145,7 @@ func (w consulWorld) testMayNotRegister(t *testing.T) {
 }
 
 func (w consulWorld) testMayNotClaim(t *testing.T) {
-	const words = `key_prefix "loadtest/" { policy = "write" }`
+	const words = `key "loadtest/shut/bootstrap" { policy = "write" }`
 	_, err := w.arbiter(t, w.allowed(t, `service_prefix "" { policy = "write" }`), "shut", 1).Claim(t.Context(), claimOf(1), nil)
 	isForbidden(t, err, words)
 	_, err = w.arbiter(t, w.allowed(t, `key_prefix "loadtest/" { policy = "read" }`), "shut", 1).Claim(t.Context(), claimOf(1), nil)

@@ -70,7 +70,7 @@ func (c *Consul) Release(ctx context.Context, clusterID string) error {
 func (c *Consul) key() string { return BootstrapKey(c.config.Service) }
 
 func (c *Consul) keyPolicy() string {
-	return `the token (CONSUL_HTTP_TOKEN) needs: key_prefix "loadtest/" { policy = "write" }`
+	return fmt.Sprintf("the token (CONSUL_HTTP_TOKEN) needs: key %q { policy = \"write\" }", c.key())
 }
 
 // held reads the claim that stands, nil if none does, and the index it was

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 const (
@@ -22,21 +24,48 @@ func (n *Node) depart() Ending {
 	defer cancel()
 	n.draining.Store(true)
 	ending := n.departing()
-	if n.alone() {
+	if n.raft == nil {
 		return n.stopAlone(ctx, ending)
 	}
 	var withdrawal sync.WaitGroup
 	withdrawal.Go(n.withdraw) // beside the drain: discovery shall not name this node any more
 	defer withdrawal.Wait()
+	if n.alone() {
+		defer n.releaseClaim(ctx)
+		return n.stopAlone(ctx, ending)
+	}
 	n.player.close(&StopReason{Cause: "signal", Grace: n.drainGrace()})
 	if l := n.leading.Load(); l != nil {
+		n.handedOver.Store(true)
 		l.handOverHeld(ctx)
-		n.passOn(ctx)
 	} else {
 		n.handOwn(ctx)
 	}
-	n.sayGoodbye(ctx)
+	n.quit(ctx)
 	return ending
+}
+
+// quit gives the membership up: a leader passes the leadership on first, and
+// the last one gives the right to bootstrap back.
+func (n *Node) quit(ctx context.Context) {
+	for ctx.Err() == nil && !n.identity.Blank() {
+		id, addr := n.leader()
+		switch {
+		case id == n.self.ServerID && n.alone():
+			n.releaseClaim(ctx)
+			return
+		case id == n.self.ServerID:
+			n.passOn(ctx)
+		case id != "":
+			call, cancel := context.WithTimeout(ctx, handTimeout)
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self})
+			cancel()
+			if err == nil {
+				return
+			}
+		}
+		sleep(ctx, 100*time.Millisecond)
+	}
 }
 
 // drainGrace leaves the rest of the time for the hand-over.
@@ -122,13 +151,15 @@ func (l *leader) handOverHeld(ctx context.Context) {
 	})
 }
 
-// passOn transfers the leadership. A sole voter first makes another member one.
+// passOn transfers the leadership to a member that answers. A sole voter first
+// makes another member one.
 func (n *Node) passOn(ctx context.Context) {
-	if err := n.ensureHeir(); err != nil {
+	heir, err := n.heir()
+	if err != nil {
 		n.log.Warn("no other voter to lead: " + err.Error())
 		return
 	}
-	if err := n.raft.raft.LeadershipTransfer().Error(); err != nil {
+	if err := n.raft.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error(); err != nil {
 		n.log.Warn("cannot pass the leadership on: " + err.Error())
 		return
 	}
@@ -142,36 +173,24 @@ func (n *Node) passOn(ctx context.Context) {
 	}
 }
 
-func (n *Node) ensureHeir() error {
+// heir is a voter that has answered lately, made one if need be.
+func (n *Node) heir() (raft.Server, error) {
 	l := n.leading.Load()
+	if l == nil {
+		return raft.Server{}, errors.New("not leading yet")
+	}
+	var other *raft.Server
 	for _, s := range n.raft.Servers() {
-		id := string(s.ID)
-		if id != n.self.ServerID && suffrageName(s.Suffrage.String()) == "voter" && (l == nil || !l.crew.lost(id)) {
-			return nil
+		if id := string(s.ID); id == n.self.ServerID || !l.crew.seen(id) {
+			continue
 		}
+		if s.Suffrage == raft.Voter {
+			return s, nil
+		}
+		other = &s
 	}
-	for _, s := range n.raft.Servers() {
-		if id := string(s.ID); id != n.self.ServerID && (l == nil || !l.crew.lost(id)) {
-			return n.raft.raft.AddVoter(s.ID, s.Address, 0, transferTimeout).Error()
-		}
+	if other == nil {
+		return raft.Server{}, errors.New("nobody answers")
 	}
-	return errors.New("nobody answers")
-}
-
-// sayGoodbye asks the leader to remove this node.
-func (n *Node) sayGoodbye(ctx context.Context) {
-	for ctx.Err() == nil {
-		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
-			call, cancel := context.WithTimeout(ctx, handTimeout)
-			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self})
-			cancel()
-			if err == nil {
-				return
-			}
-		}
-		if n.identity.Blank() {
-			return
-		}
-		sleep(ctx, 100*time.Millisecond)
-	}
+	return *other, n.raft.raft.AddVoter(other.ID, other.Address, 0, transferTimeout).Error()
 }

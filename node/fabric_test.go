@@ -184,7 +184,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 	return Config{Version: "v:" + doc, Source: "fake", Origin: "fake://plan", Revision: rev, Document: []byte(doc)}, nil
 }
 
-// checkDocument understands "run 10s" (a duration), and "bad …" is invalid.
+// checkDocument understands "run 10s" (a duration), "run 10s tenant blue" and
+// "run 10s id soak"; "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -196,11 +197,17 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	tenant, _ := strings.CutPrefix(text, "run "+d+" tenant ")
-	if tenant == text {
-		tenant = ""
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second}
+	fields := strings.Fields(text)
+	for i := 2; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case "tenant":
+			c.Tenant = fields[i+1]
+		case "id":
+			c.RunID = fields[i+1]
+		}
 	}
-	return Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Tenant: tenant}, nil
+	return c, nil
 }
 
 // fakeRunner generates no load but keeps to the clock.

@@ -152,12 +152,13 @@ type step struct {
 // all: then there is nothing to bootstrap, whatever the blank nodes see.
 func decide(self Member, expect int, peers []HelloReply) step {
 	blanks := []Member{self}
+	peers = slices.SortedFunc(slices.Values(peers), func(a, b HelloReply) int { return strings.Compare(a.From.Addr, b.From.Addr) })
 	for _, p := range peers {
 		if p.Blank && p.From.NodeID == self.NodeID && p.From.Addr < self.Addr {
 			return step{kind: "give-up", why: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique)", self.NodeID, p.From.Addr, self.Addr)}
 		}
-		if p.Blank {
-			blanks = append(blanks, p.From)
+		if p.Blank && !slices.ContainsFunc(blanks, func(m Member) bool { return m.NodeID == p.From.NodeID }) {
+			blanks = append(blanks, p.From) // a second one of a name gives up
 		}
 	}
 	for _, p := range peers {

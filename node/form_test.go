@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ func TestDecide(t *testing.T) {
 		{"somebody is in a cluster", 2, []HelloReply{blank("c", "c:1"), member}, "join"},
 		{"in a cluster that elects", 2, []HelloReply{blank("c", "c:1"), leaderless}, "wait"},
 		{"same name, the other is first", 2, []HelloReply{blank("b", "a:9")}, "give-up"},
-		{"same name, this one is first", 2, []HelloReply{blank("b", "c:9")}, "bootstrap"},
+		{"same name, this one is first", 2, []HelloReply{blank("b", "c:9")}, "wait"},
 	} {
 		if got := decide(self, tt.expect, tt.peers); got.kind != tt.want {
 			t.Errorf("%s: %s (%s), want %s", tt.name, got.kind, got.why, tt.want)
@@ -133,11 +134,14 @@ func TestNodesThatStartApartKnowTheirCluster(t *testing.T) {
 
 // memoryArbiter grants one claim.
 type memoryArbiter struct {
+	mu       sync.Mutex
 	standing *Claim
 	err      error
 }
 
 func (a *memoryArbiter) Claim(_ context.Context, c Claim, stale *Claim) (Claim, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err != nil {
 		return Claim{}, a.err
 	}
@@ -148,6 +152,8 @@ func (a *memoryArbiter) Claim(_ context.Context, c Claim, stale *Claim) (Claim, 
 }
 
 func (a *memoryArbiter) Release(_ context.Context, id string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.standing != nil && a.standing.ClusterID == id {
 		a.standing = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,12 @@ func (n *Node) HandleGrant(_ context.Context, in Grant) (GrantReply, error) {
 	if in.Cluster != n.opt.Name {
 		return GrantReply{Reason: fmt.Sprintf("is in a cluster named %q", n.opt.Name)}, nil
 	}
+	if n.draining.Load() {
+		return GrantReply{Reason: "is leaving"}, nil
+	}
+	if name := repeatedName(in.Servers); name != "" {
+		return GrantReply{Reason: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes (names must be unique)", name)}, nil
+	}
 	if find(in.Servers, n.self.ServerID) == nil {
 		return GrantReply{Reason: "is another process by now: " + n.self.ServerID}, nil
 	}
@@ -40,8 +47,19 @@ func (n *Node) HandleGrant(_ context.Context, in Grant) (GrantReply, error) {
 	return GrantReply{Granted: true}, nil
 }
 
+func repeatedName(members []Member) string {
+	seen := map[string]bool{}
+	for _, m := range members {
+		if seen[m.NodeID] {
+			return m.NodeID
+		}
+		seen[m.NodeID] = true
+	}
+	return ""
+}
+
 // HandleJoin admits a node: first without a vote; the steward gives it one when it has caught up.
-func (n *Node) HandleJoin(_ context.Context, in Join) error {
+func (n *Node) HandleJoin(ctx context.Context, in Join) error {
 	l, err := n.mustLead()
 	if err != nil {
 		return err
@@ -59,7 +77,7 @@ func (n *Node) HandleJoin(_ context.Context, in Join) error {
 			if err := n.remove(m, "replaced by "+in.From.ServerID+" at the same address"); err != nil {
 				return err
 			}
-		case m.NodeID == in.From.NodeID && l.crew.seen(m.ServerID):
+		case m.NodeID == in.From.NodeID && n.answers(ctx, l, m):
 			return fmt.Errorf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique): %w", m.NodeID, m.Addr, in.From.Addr, ErrRefused)
 		}
 	}
@@ -68,6 +86,18 @@ func (n *Node) HandleJoin(_ context.Context, in Join) error {
 	}
 	n.log.Info("member admitted", "event", "membership", "member", in.From.ServerID, "addr", in.From.Addr)
 	return nil
+}
+
+// answers asks a member whether it is there, now: one that has just died may
+// come back at another address under its name.
+func (n *Node) answers(ctx context.Context, l *leader, m Member) bool {
+	if m.ServerID == n.self.ServerID {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	h, err := n.opt.Wire.Courier.HealthCheck(ctx, m.Addr, HealthCheck{Fence: l.fence()})
+	return err == nil && h.ServerID == m.ServerID
 }
 
 func (n *Node) remove(m Member, why string) error {
@@ -80,7 +110,7 @@ func (n *Node) remove(m Member, why string) error {
 
 // HandleLeave notes that a member goes: after the ending that all have
 // applied nothing is removed, otherwise it leaves the configuration.
-func (n *Node) HandleLeave(_ context.Context, in Leave) error {
+func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 	l, err := n.mustLead()
 	if err != nil {
 		return err
@@ -89,8 +119,7 @@ func (n *Node) HandleLeave(_ context.Context, in Leave) error {
 		return ErrOtherCluster
 	}
 	if in.RunID != "" {
-		l.gone(in.From.ServerID)
-		return nil
+		return l.gone(ctx, in.From.ServerID)
 	}
 	if find(n.raft.Members(), in.From.ServerID) == nil {
 		return nil
@@ -189,6 +218,9 @@ func (n *Node) HandleReport(_ context.Context, in Report) error {
 	if in.ClusterID != n.identity.ClusterID() {
 		return ErrOtherCluster
 	}
+	if n.handedOver.Load() {
+		return n.raft.notLeader() // what this node holds is with the others already: send it to whoever leads next
+	}
 	if n.machine.State().Run(in.RunID) == nil {
 		return fmt.Errorf("run %s is not known here: %w", in.RunID, ErrConflict)
 	}
@@ -243,30 +275,55 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	if err != nil {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	s := l.n.machine.State()
+	if s.Leaving() != nil {
+		return Submitted{}, fmt.Errorf("the cluster is leaving: %w", ErrNoLeader)
+	}
+	for _, r := range s.Active() {
+		if r.Tenant != "" && r.Tenant != checked.Tenant {
+			return Submitted{}, fmt.Errorf("run %s belongs to tenant %q, the plan to %q: %w", r.ID, r.Tenant, checked.Tenant, ErrConflict)
+		}
+	}
 	c := Config{Version: checked.Version, Source: SourcePost, Origin: "POST /config on " + from.NodeID, Document: document,
 		Revision: strings.TrimPrefix(checked.Version, "sha256:")}
 	id, err := l.beginRun(ctx, c, checked, true)
+	if errors.Is(err, errPhase) {
+		return Submitted{}, fmt.Errorf("a run is still draining: %w: %w", ErrNoLeader, err)
+	}
 	if err != nil {
 		return Submitted{}, err
 	}
 	return Submitted{RunID: id, Version: c.Version, NodeID: l.n.self.NodeID}, nil
 }
 
-// stop commits that the newest run in hand, and whatever is prepared beside it, ends.
+// stop commits that the run in hand, and whatever is prepared beside it, ends;
+// before there is one, that there will be none.
 func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
-	active := l.n.machine.State().Active()
+	s := l.n.machine.State()
+	active := s.Active()
+	for _, r := range active {
+		if in.Tenant != nil && *in.Tenant != r.Tenant {
+			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
+		}
+	}
 	if len(active) == 0 {
-		return Stopped{}, nil
+		return Stopped{}, l.stopFetching(ctx, s, in)
 	}
-	if t := active[0].Tenant; in.Tenant != nil && *in.Tenant != t {
-		return Stopped{}, fmt.Errorf("the run belongs to tenant %q, not %q: %w", t, *in.Tenant, ErrConflict)
-	}
-	stopped := Stopped{RunID: active[0].ID, Tenant: active[0].Tenant}
 	for i := len(active) - 1; i >= 0; i-- { // the prepared one first, so that it does not move up
 		err := l.propose(ctx, Command{Stop: &Stop{RunID: active[i].ID, Cause: in.Cause, ExitCode: ExitStopped}})
 		if err != nil && !errors.Is(err, errPhase) {
 			return Stopped{}, err
 		}
 	}
-	return stopped, nil
+	return Stopped{RunID: active[0].ID, Tenant: active[0].Tenant}, nil
+}
+
+// stopFetching gives the start-up source up, if the plan is being fetched.
+func (l *leader) stopFetching(ctx context.Context, s *State, in StopRequest) error {
+	if in.Tenant != nil || !slices.Contains(tasks(s, l.n.opt.Source != nil, l.n.opt.Hold), task{kind: taskFetch}) {
+		return nil
+	}
+	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{
+		ExitCode: ExitStopped, Reason: "ended before there was a run: " + in.Cause, Exit: !l.n.opt.KeepAlive,
+	}}})
 }

@@ -17,6 +17,8 @@ type leader struct {
 	since time.Time
 	crew  *crew
 
+	beginning sync.Mutex // one BeginRun at a time: each looks at what it replaces
+
 	mu       sync.Mutex
 	acks     map[string]map[string]Ack // run id -> server id -> its acknowledgement
 	left     map[string]bool           // servers that have applied the ending
@@ -65,7 +67,7 @@ const (
 )
 
 // tasks says what a leader has to do in a state: the deciding, apart from the doing.
-func tasks(s *State, hasSource bool) []task {
+func tasks(s *State, hasSource, hold bool) []task {
 	if s.Leaving() != nil {
 		return nil
 	}
@@ -74,7 +76,7 @@ func tasks(s *State, hasSource bool) []task {
 	case !hasSource:
 	case s.Current == nil && s.Failure == nil:
 		list = append(list, task{kind: taskFetch})
-	case s.Current == nil, s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
+	case s.Current == nil && hold, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
 		list = append(list, task{kind: taskRecheck})
 	}
 	for _, r := range s.Active() {
@@ -111,7 +113,7 @@ func (l *leader) manage(ctx context.Context) error {
 	}()
 	for {
 		s, changed := l.n.machine.Watch()
-		want := tasks(s, l.n.opt.Source != nil)
+		want := tasks(s, l.n.opt.Source != nil, l.n.opt.Hold)
 		for t, j := range jobs {
 			if !slices.Contains(want, t) {
 				j.stop()
@@ -176,7 +178,38 @@ const leaveTimeout = 5 * time.Second
 // leave waits until every live member has applied the ending, and gives the
 // right to bootstrap back: the next start of the same cluster finds nothing.
 func (l *leader) leave(ctx context.Context) {
-	for ctx.Err() == nil {
+	if err := l.allGone(ctx); err != nil {
+		l.n.log.Warn("not every member has said that it has applied the ending: " + err.Error())
+	}
+	l.n.releaseClaim(ctx)
+}
+
+// releaseClaim gives the right to bootstrap back, where there is an arbiter.
+func (n *Node) releaseClaim(ctx context.Context) {
+	if n.opt.Wire == nil || n.opt.Wire.Arbiter == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	if err := n.opt.Wire.Arbiter.Release(ctx, n.identity.ClusterID()); err != nil {
+		n.log.Warn("cannot give the right to bootstrap back: " + err.Error())
+	}
+}
+
+// gone notes that a member has applied the ending, and returns when every live
+// one has: then they may go, and none is left without a majority before it knows.
+func (l *leader) gone(ctx context.Context, serverID string) error {
+	l.mu.Lock()
+	l.left[serverID] = true
+	close(l.leftNews)
+	l.leftNews = make(chan struct{})
+	l.mu.Unlock()
+	return l.allGone(ctx)
+}
+
+// allGone waits until every live member has applied the ending.
+func (l *leader) allGone(ctx context.Context) error {
+	for {
 		l.mu.Lock()
 		news := l.leftNews
 		waiting := slices.ContainsFunc(l.n.members(), func(m Member) bool {
@@ -184,30 +217,19 @@ func (l *leader) leave(ctx context.Context) {
 		})
 		l.mu.Unlock()
 		if !waiting {
-			break
+			return nil
 		}
+		t := time.NewTimer(rollCallFast) // somebody may be lost
 		select {
 		case <-news:
-		case <-time.After(200 * time.Millisecond): // somebody may be lost
+		case <-t.C:
 		case <-ctx.Done():
 		}
-	}
-	if l.n.opt.Wire != nil && l.n.opt.Wire.Arbiter != nil {
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
-		defer cancel()
-		if err := l.n.opt.Wire.Arbiter.Release(release, l.n.identity.ClusterID()); err != nil {
-			l.n.log.Warn("cannot give the right to bootstrap back: " + err.Error())
+		t.Stop()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
-}
-
-// gone notes that a member has applied the ending and goes.
-func (l *leader) gone(serverID string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.left[serverID] = true
-	close(l.leftNews)
-	l.leftNews = make(chan struct{})
 }
 
 func (l *leader) acknowledged(runID string, a Ack) {

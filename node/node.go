@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,9 +33,12 @@ type Node struct {
 	view     *view
 	attempts *attempts
 
-	leading  atomic.Pointer[leader] // this node's leadership, nil without
-	draining atomic.Bool
-	ledSince atomic.Int64 // Unix ns since when a leader is known, 0 before
+	leading    atomic.Pointer[leader] // this node's leadership, nil without
+	draining   atomic.Bool
+	handedOver atomic.Bool // what this leaving leader holds is with the others
+	announcing sync.Mutex
+	withdrawn  sync.Once
+	ledSince   atomic.Int64 // Unix ns since when a leader is known, 0 before
 
 	leaderChanges atomic.Int64
 }
@@ -45,7 +49,7 @@ func New(opt Options) (*Node, error) {
 		opt: opt, self: opt.Self, log: opt.Log, runner: opt.Runner, hooks: opt.Hooks,
 		machine: newMachine(), nonce: randomHex(16), reports: newReports(), attempts: newAttempts(),
 	}
-	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]string{}}, &view{}
+	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]*preparation{}}, &view{}
 	if opt.Wire == nil {
 		return n, nil
 	}
@@ -71,7 +75,7 @@ func (e *exit) Error() string { return e.Reason }
 // for good, or ctx is cancelled (a signal): then it leaves in order within
 // Options.DrainTimeout. The ending carries the process's exit code.
 func (n *Node) Run(ctx context.Context) Ending {
-	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr)
+	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(work)
@@ -90,7 +94,7 @@ func (n *Node) Run(ctx context.Context) Ending {
 	var ending Ending
 	select {
 	case <-ctx.Done():
-		ending = n.depart()
+		ending = n.interrupted(gctx)
 		stop()
 		g.Wait()
 	case <-gctx.Done():
@@ -101,6 +105,16 @@ func (n *Node) Run(ctx context.Context) Ending {
 	n.player.close(&StopReason{Cause: "exit"})
 	n.close()
 	return ending
+}
+
+// interrupted is what a signal leads to: an ending that is committed already
+// stays what it is, and the nodes leave as they were about to.
+func (n *Node) interrupted(gctx context.Context) Ending {
+	if leaving := n.machine.State().Leaving(); leaving != nil {
+		<-gctx.Done() // by followOut, within leaveTimeout
+		return *leaving
+	}
+	return n.depart()
 }
 
 func (n *Node) endingOf(err error) Ending {
@@ -127,15 +141,18 @@ func (n *Node) close() {
 
 const withdrawTimeout = 2 * time.Second
 
+// withdraw takes the node out of discovery, once.
 func (n *Node) withdraw() {
 	if n.opt.Wire.Announcer == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
-	defer cancel()
-	if err := n.opt.Wire.Announcer.Withdraw(ctx); err != nil {
-		n.log.Warn("cannot deregister: " + err.Error())
-	}
+	n.withdrawn.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
+		defer cancel()
+		if err := n.opt.Wire.Announcer.Withdraw(ctx); err != nil {
+			n.log.Warn("cannot deregister: " + err.Error())
+		}
+	})
 }
 
 // live brings the node into a cluster.
@@ -158,6 +175,8 @@ func (n *Node) live(ctx context.Context) error {
 
 // announce shows the role, unless a leader is called a follower by a late hand.
 func (n *Node) announce(role string) {
+	n.announcing.Lock()
+	defer n.announcing.Unlock()
 	if role == "follower" && n.leading.Load() != nil {
 		return
 	}
@@ -330,7 +349,7 @@ func (n *Node) watchdog(ctx context.Context) error {
 		if ending := n.abandoned(time.Since(alone)); ending != nil {
 			return &exit{*ending}
 		}
-		if since := n.ledSince.Load(); !late && since != 0 && n.waitsForPlan() && time.Since(time.Unix(0, since)) > n.opt.ConfigTimeout {
+		if since := n.ledSince.Load(); !late && n.leading.Load() == nil && since != 0 && n.waitsForPlan() && time.Since(time.Unix(0, since)) > n.opt.ConfigTimeout {
 			late = true
 			n.log.Warn(fmt.Sprintf("no plan has reached this node within %s since it knew a leader (CLUSTER_CONFIG_TIMEOUT_SECS)", n.opt.ConfigTimeout), "event", "config_late")
 		}
@@ -348,22 +367,20 @@ const verdictTimeout = 30 * time.Second
 
 // abandoned says whether a node without a leader for so long gives up.
 func (n *Node) abandoned(alone time.Duration) *Ending {
-	if alone == 0 || n.leading.Load() != nil {
-		return nil
-	}
 	s := n.machine.State()
-	if s.Leaving() != nil {
+	if alone == 0 || n.leading.Load() != nil || s.Leaving() != nil {
 		return nil
 	}
 	for _, r := range s.Active() {
-		if r.Phase != PhaseScheduled || !r.Participates(n.self.ServerID) {
+		if !r.Going() || !r.Participates(n.self.ServerID) {
 			continue
 		}
-		if pl := n.player.find(r.ID); pl == nil || !pl.ending() {
+		pl := n.player.find(r.ID)
+		if pl == nil || !pl.ending() {
 			return nil // armed: the run goes on without a leader
 		}
-		if alone > verdictTimeout {
-			return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}
+		if min(alone, time.Since(pl.endedAt())) > verdictTimeout {
+			return n.unknownVerdict(r)
 		}
 		return nil
 	}
@@ -371,4 +388,19 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 		return &Ending{ExitCode: ExitCluster, Reason: fmt.Sprintf("no leader for %s (CLUSTER_FORM_TIMEOUT): %s", n.opt.FormTimeout, n.former.missing())}
 	}
 	return nil
+}
+
+// unknownVerdict reports this node's part of a run that nobody judges any more.
+func (n *Node) unknownVerdict(r *Run) *Ending {
+	own, _ := n.reports.of(r.ID)
+	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}}
+	for _, p := range r.Participants {
+		if rep, ok := own[p.ServerID]; ok {
+			o.Reports = append(o.Reports, rep)
+		} else {
+			o.Lost = append(o.Lost, p)
+		}
+	}
+	n.hooks.Judge(context.Background(), o)
+	return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}
 }

@@ -32,6 +32,13 @@ type play struct {
 	mu    sync.Mutex
 	first time.Time
 	skew  time.Duration
+	ended time.Time // zero while it plays
+}
+
+func (p *play) endedAt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 func newPlayer(n *Node) *player { return &player{n: n, plays: map[string]*play{}} }
@@ -72,11 +79,22 @@ func (p *player) follow(ctx context.Context, s *State) {
 			}
 		}
 		if r.Phase == PhaseStopped {
-			p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: replaceGrace})
+			p.stop(r)
 		}
 	}
 	p.endOthers(s)
 	p.n.prepared.discard(s)
+	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
+}
+
+// stop ends the play of a stopped run. A participant that learns of the start
+// and of the stop at once has nothing to play, but the leader waits for its word.
+func (p *player) stop(r *Run) {
+	if p.find(r.ID) == nil && r.Participates(p.n.self.ServerID) {
+		p.n.reports.put(Report{RunID: r.ID, Of: p.n.self, Final: true, Failure: "stopped before it started"})
+		return
+	}
+	p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: replaceGrace})
 }
 
 // endOthers ends what the log has ended, and forgets plays that it no longer
@@ -140,6 +158,9 @@ func (p *player) arm(runID string, startAt int64, clock string) error {
 	p.wg.Go(func() {
 		defer close(pl.done)
 		p.perform(ctx, pl)
+		pl.mu.Lock()
+		defer pl.mu.Unlock()
+		pl.ended = time.Now()
 	})
 	return nil
 }
@@ -169,7 +190,7 @@ func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
 	if r == nil {
 		return nil, fmt.Errorf("run %s is not in the log", pl.run)
 	}
-	if !n.prepared.has(r.ID) {
+	if n.prepared.version(r.ID) == "" {
 		c, ok := n.machine.State().Configs[r.Version]
 		if !ok {
 			return nil, fmt.Errorf("config %s is not in the log", r.Version)
@@ -213,18 +234,6 @@ func (p *player) find(runID string) *play {
 	return p.plays[runID]
 }
 
-// busy says whether a play has not ended yet.
-func (p *player) busy() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, pl := range p.plays {
-		if !pl.ending() {
-			return true
-		}
-	}
-	return false
-}
-
 // started returns when the first request left and how late; zero before.
 func (p *player) started(runID string) (time.Time, time.Duration) {
 	pl := p.find(runID)
@@ -258,14 +267,23 @@ func (n *Node) localTime(startAt int64, clock string) (time.Time, error) {
 type preparedRuns struct {
 	n   *Node
 	mu  sync.Mutex
-	ids map[string]string // run id -> version
+	ids map[string]*preparation // by run id
 }
 
-func (p *preparedRuns) has(runID string) bool {
+// preparation is what is known of a prepared run.
+type preparation struct {
+	version string
+	logged  bool // the log has known the run: once it no longer does, it is over
+}
+
+// version is the config that the run was prepared with, "" if it was not.
+func (p *preparedRuns) version(runID string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.ids[runID]
-	return ok
+	if known := p.ids[runID]; known != nil {
+		return known.version
+	}
+	return ""
 }
 
 func (p *preparedRuns) any() bool {
@@ -284,24 +302,32 @@ func (p *preparedRuns) discard(s *State) {
 	defer p.mu.Unlock()
 	for id := range p.ids {
 		r := s.Run(id)
-		ended := r != nil && r.Ended || r == nil && len(p.ids) > maxPrepared
-		if ended && p.n.player.find(id) == nil {
-			p.n.runner.Discard(id)
-			delete(p.ids, id)
+		known := p.ids[id]
+		known.logged = known.logged || r != nil
+		over := r != nil && r.Ended || r == nil && (known.logged || len(p.ids) > maxPrepared)
+		if !over {
+			continue
 		}
+		if p.n.player.find(id) == nil {
+			p.n.runner.Discard(id)
+		}
+		delete(p.ids, id)
 	}
 }
 
 // prepare hands a config to the runner, once per run.
 func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) error {
-	if n.prepared.has(runID) {
+	if n.prepared.version(runID) == c.Version {
 		return nil
 	}
 	if err := n.runner.Prepare(ctx, runID, c, seed); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("prepare run %s: %w", runID, err) // it had no time: another try may help
+		}
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	n.prepared.mu.Lock()
 	defer n.prepared.mu.Unlock()
-	n.prepared.ids[runID] = c.Version
+	n.prepared.ids[runID] = &preparation{version: c.Version}
 	return nil
 }

@@ -103,7 +103,7 @@ func (n *Node) deliverReports(ctx context.Context) error {
 			}
 			waiting = true
 		}
-		n.reports.retain(func(id string) bool { return s.Run(id) != nil })
+		maps.DeleteFunc(acknowledged, func(k reportKey, _ string) bool { return s.Run(k.run) == nil })
 		wait := time.Second // a new leader has to be noticed, too
 		if waiting {
 			wait = reportRetry

@@ -68,6 +68,8 @@ type State struct {
 	Last    *Run              `json:"last"`    // ended before Current
 	// Failure is set when the start-up source failed before there was a run.
 	Failure *Ending `json:"failure"`
+	// Used are the newest run ids, so that none is given again while anybody may remember it.
+	Used []string `json:"used"`
 }
 
 // Run returns the run with id, or nil.
@@ -96,11 +98,23 @@ func (s *State) Leaving() *Ending {
 	if s.Failure != nil && s.Failure.Exit {
 		return s.Failure
 	}
-	if s.Current != nil && s.Current.Ended && s.Current.Ending.Exit {
+	if s.Current == nil || !s.Current.Ended {
+		return nil
+	}
+	if s.Current.Ending.Exit {
 		return &s.Current.Ending
+	}
+	// A posted plan that failed ends nothing, but it does not keep either what
+	// the run before it had ended.
+	if s.Current.Phase == PhaseAborted && s.Current.Posted && s.Last != nil && s.Last.Ended && s.Last.Ending.Exit {
+		return &s.Last.Ending
 	}
 	return nil
 }
+
+// Going says whether the run has a start: from then on it is not pushed out by
+// another, but taken over from.
+func (r *Run) Going() bool { return r.StartAt != 0 && !r.Ended }
 
 // Start is the run's start in the clock that it names; zero before Schedule.
 func (r *Run) Start() time.Time {

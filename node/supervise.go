@@ -15,19 +15,19 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 	defer push.Wait()
 	defer cancel()
 	push.Go(func() { l.pushStart(work, runID) })
-	stopped := false
+	var stopped time.Time
 	for {
 		s, changed := l.n.machine.Watch()
 		r := s.Run(runID)
 		if r == nil || r.Ended {
 			return nil
 		}
-		if r.Phase == PhaseStopped && !stopped {
-			stopped = true
+		if r.Phase == PhaseStopped && stopped.IsZero() {
+			stopped = time.Now()
 			push.Go(func() { l.pushStop(work, r) })
 		}
 		reports, news := l.n.reports.of(runID)
-		if l.complete(s, r, reports) {
+		if l.complete(s, r, reports, stopped) {
 			return l.conclude(ctx, r, reports)
 		}
 		t := time.NewTimer(superviseEvery)
@@ -44,12 +44,16 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 	}
 }
 
-// complete says whether nothing more is to be waited for.
-func (l *leader) complete(s *State, r *Run, reports map[string]Report) bool {
+// complete says whether nothing more is to be waited for. A run is judged after
+// the one that it took over from: theirs is the order of the log.
+func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped time.Time) bool {
 	if r.StartAt == 0 {
 		return true // stopped before it was scheduled
 	}
-	end := l.plannedEnd(s, r)
+	if s.Next != nil && s.Next.ID == r.ID {
+		return false
+	}
+	end := l.plannedEnd(s, r, stopped)
 	missing, all := 0, true
 	for _, p := range r.Participants {
 		if reports[p.ServerID].Final {
@@ -69,15 +73,15 @@ func (l *leader) complete(s *State, r *Run, reports map[string]Report) bool {
 }
 
 // plannedEnd is when the run's last iteration starts, in this node's clock.
-func (l *leader) plannedEnd(s *State, r *Run) time.Time {
+func (l *leader) plannedEnd(s *State, r *Run, stopped time.Time) time.Time {
 	end := l.start(r).Add(r.Duration)
 	if next := s.Next; next != nil && next.ID != r.ID && next.StartAt != 0 {
 		if at := l.start(next); at.Before(end) {
 			end = at
 		}
 	}
-	if r.Phase == PhaseStopped && time.Now().Before(end) {
-		end = time.Now()
+	if !stopped.IsZero() && stopped.Before(end) {
+		end = stopped
 	}
 	return end
 }

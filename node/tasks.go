@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,7 +33,15 @@ func (l *leader) fetch(ctx context.Context) error {
 	if err != nil {
 		return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
 	}
-	_, err = l.beginRun(ctx, c, checked, false)
+	return l.beginFetched(ctx, c, checked)
+}
+
+// beginFetched begins a run of what the source had, unless a posted plan came first.
+func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked) error {
+	_, err := l.beginRun(ctx, c, checked, false)
+	if errors.Is(err, errNotWanted) {
+		return nil
+	}
 	return err
 }
 
@@ -91,46 +100,76 @@ func (l *leader) recheck(ctx context.Context) error {
 			l.n.log.Error("the plan is still invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
 			continue
 		}
-		_, err = l.beginRun(ctx, c, checked, false)
-		return err
+		return l.beginFetched(ctx, c, checked)
 	}
 	return nil
 }
 
+// goingFrom is how long before its start a run counts as going: it can no
+// longer be taken back everywhere in time.
+const goingFrom = time.Second
+
+// errNotWanted is what a fetch gets that was overtaken by a posted plan.
+var errNotWanted = errors.New("another plan has come first")
+
 // beginRun commits the config and a run of it. A run that is going stays, one
-// that has not started is replaced.
+// that has not started is replaced. While one run drains beside its successor
+// there is no room for a third: then it waits, at most until ctx ends.
 func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
-	s := l.n.machine.State()
-	id := checked.RunID
-	if id == "" || s.Run(id) != nil {
-		id = strings.TrimPrefix(id+"-", "-") + fmt.Sprintf("run-%d-%s", time.Now().Unix(), randomHex(2))
-	}
+	l.beginning.Lock()
+	defer l.beginning.Unlock()
 	seed := rand.Int64()
 	if checked.Seed != nil {
 		seed = *checked.Seed
 	}
-	run := Run{
-		ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
-		KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
-		Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+	for {
+		s := l.n.machine.State()
+		if !posted && !fetches(tasks(s, true, l.n.opt.Hold)) {
+			return "", errNotWanted
+		}
+		run := Run{
+			ID: newRunID(s, checked.RunID), Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
+			KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
+			Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+		}
+		err := l.commitRun(ctx, c, run, l.replaceable(s))
+		if err == nil {
+			l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+			return run.ID, nil
+		}
+		if !errors.Is(err, errPhase) || s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
+			return "", err
+		}
 	}
-	if err := l.propose(ctx, Command{SetConfig: &c}); err != nil {
-		return "", err
-	}
-	if err := l.propose(ctx, Command{BeginRun: &BeginRun{Run: run, Replaces: l.replaceable(s)}}); err != nil {
-		return "", err
-	}
-	l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", id, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
-	return id, nil
 }
 
-// replaceable names the run that a new one may push out: one not yet started.
+func fetches(list []task) bool {
+	return slices.ContainsFunc(list, func(t task) bool { return t.kind == taskFetch || t.kind == taskRecheck })
+}
+
+// newRunID is the plan's run_id, made unique if it was used already, or a new one.
+func newRunID(s *State, wanted string) string {
+	if wanted != "" && !slices.Contains(s.Used, wanted) {
+		return wanted
+	}
+	return strings.TrimPrefix(wanted+"-", "-") + fmt.Sprintf("run-%d-%s", time.Now().Unix(), randomHex(2))
+}
+
+func (l *leader) commitRun(ctx context.Context, c Config, run Run, replaces string) error {
+	if err := l.propose(ctx, Command{SetConfig: &c}); err != nil {
+		return err
+	}
+	return l.propose(ctx, Command{BeginRun: &BeginRun{Run: run, Replaces: replaces}})
+}
+
+// replaceable names the run that a new one may push out: one that does not
+// start soon.
 func (l *leader) replaceable(s *State) string {
 	for _, r := range []*Run{s.Next, s.Current} {
 		if r == nil || r.Ended {
 			continue
 		}
-		if r.StartAt == 0 || time.Until(l.start(r)) > 0 {
+		if r.Phase != PhaseStopped && (r.StartAt == 0 || time.Until(l.start(r)) > goingFrom) {
 			return r.ID
 		}
 		return ""
@@ -245,7 +284,7 @@ func (l *leader) abort(ctx context.Context, r *Run, reason string) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	exit := !r.Posted && !r.Hold && !r.KeepAlive
+	exit := !r.Posted && !r.Hold
 	return l.propose(ctx, Command{Abort: &Abort{RunID: r.ID, Ending: Ending{ExitCode: ExitCluster, Reason: reason, Exit: exit}}})
 }
 
@@ -312,8 +351,8 @@ func (l *leader) setFetching(on bool) {
 	l.fetching = on
 }
 
-// schedule decides the start, once every live participant shows that it knows
-// that all are ready. Who is lost is left out.
+// schedule decides the start, once every live expected node shows that it
+// knows that all are ready, and its clock is known. Who is lost is left out.
 func (l *leader) schedule(ctx context.Context, runID string) error {
 	deadline := time.Now().Add(readyTimeout)
 	for {
@@ -325,9 +364,12 @@ func (l *leader) schedule(ctx context.Context, runID string) error {
 		if reason := l.clockTooFar(r, participants); reason != "" {
 			return l.abort(ctx, r, reason)
 		}
-		if (waiting == 0 || time.Now().After(deadline)) && len(participants) > 0 {
+		if len(waiting) == 0 && len(participants) > 0 {
 			start := time.Now().Add(l.n.opt.StartDelay)
 			return l.propose(ctx, Command{Schedule: &Schedule{RunID: runID, StartAt: start.UnixNano(), Clock: l.n.self.ServerID, Participants: participants}})
+		}
+		if time.Now().After(deadline) {
+			return l.abort(ctx, r, fmt.Sprintf("not ready after %s, or their clocks could not be compared: %s", readyTimeout, names(waiting)))
 		}
 		if !sleep(ctx, 25*time.Millisecond) {
 			return nil
@@ -335,32 +377,35 @@ func (l *leader) schedule(ctx context.Context, runID string) error {
 	}
 }
 
-// participants returns who shows ready, and how many that answer do not yet.
-func (l *leader) participants(r *Run) (ready []Member, waiting int) {
+// participants returns who takes part, and who is to but does not show ready
+// yet. A member that came late takes part if it has acknowledged, and is not waited for.
+func (l *leader) participants(r *Run) (ready, waiting []Member) {
 	standings := l.crew.standings()
 	for _, m := range l.n.members() {
+		st := standings[m.ServerID]
+		clock := st.Health.ClockBound > 0 || m.ServerID == l.n.self.ServerID
+		expected := r.Expects(m.ServerID)
 		_, acked := l.ack(r.ID, m.ServerID)
-		if !acked && !r.Expects(m.ServerID) {
-			continue
-		}
 		switch {
-		case standings[m.ServerID].Health.ReadyRun == r.ID && l.crew.seen(m.ServerID):
+		case l.crew.seen(m.ServerID) && clock && (expected && st.Health.ReadyRun == r.ID || !expected && acked && !l.tooFar(st)):
 			ready = append(ready, m)
-		case !l.crew.lost(m.ServerID):
-			waiting++
+		case expected && !l.crew.lost(m.ServerID):
+			waiting = append(waiting, m)
 		}
 	}
 	return ready, waiting
 }
 
+func (l *leader) tooFar(st Standing) bool {
+	return l.n.opt.MaxClockError > 0 && st.Health.ClockBound > l.n.opt.MaxClockError
+}
+
+// clockTooFar says which expected node's clock is known too badly.
 func (l *leader) clockTooFar(r *Run, participants []Member) string {
-	limit := l.n.opt.MaxClockError
-	if limit == 0 {
-		return ""
-	}
+	standings := l.crew.standings()
 	for _, m := range participants {
-		if a, ok := l.ack(r.ID, m.ServerID); ok && a.ClockBound > limit {
-			return fmt.Sprintf("the clock of node %s at %s is known only to %s, the limit is %s (CLUSTER_MAX_CLOCK_ERROR)", m.NodeID, m.Addr, a.ClockBound, limit)
+		if st := standings[m.ServerID]; r.Expects(m.ServerID) && l.tooFar(st) {
+			return fmt.Sprintf("the clock of node %s at %s is known only to %s, the limit is %s (CLUSTER_MAX_CLOCK_ERROR)", m.NodeID, m.Addr, st.Health.ClockBound, l.n.opt.MaxClockError)
 		}
 	}
 	return ""

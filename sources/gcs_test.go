@@ -247,7 +247,7 @@ func fakeGoogle(t *testing.T, account bool) google {
 
 // fetchWithADC fetches in a process of its own, because Google's library
 // remembers for a process's life where it runs.
-func fetchWithADC(t *testing.T, endpoint string, env ...string) (content string, err error, took time.Duration) {
+func fetchWithADC(t *testing.T, endpoint string, env ...string) (content string, took time.Duration, err error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -259,15 +259,15 @@ func fetchWithADC(t *testing.T, endpoint string, env ...string) (content string,
 	out, err := cmd.Output()
 	took = time.Since(started)
 	if content, ok := strings.CutPrefix(string(out), "ok|"); ok && err == nil {
-		return content, nil, took
+		return content, took, nil
 	}
-	return "", verdict(out, err), took
+	return "", took, verdict(out, err)
 }
 
 func TestGCSWithTokenOfTheMetadataServer(t *testing.T) {
 	upload(t, gcsServer(t).Addr, []byte(plan))
 	google := fakeGoogle(t, true)
-	content, err, _ := fetchWithADC(t, "http://"+google.api+"/storage/v1/", "GCE_METADATA_HOST="+google.metadata)
+	content, _, err := fetchWithADC(t, "http://"+google.api+"/storage/v1/", "GCE_METADATA_HOST="+google.metadata)
 	if err != nil || content != plan {
 		t.Errorf("got %q, %v", content, err)
 	}
@@ -288,7 +288,7 @@ func TestGCSWithoutCredentialsSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err, took := fetchWithADC(t, "http://"+google.api, c.env)
+			_, took, err := fetchWithADC(t, "http://"+google.api, c.env)
 			if !errors.Is(err, sources.ErrCredentials) || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("got %v, want missing credentials and %q", err, c.words)
 			}
