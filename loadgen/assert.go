@@ -156,6 +156,9 @@ func (u *user) judge(st *step, r *response) verdict {
 	for i := range st.asserts {
 		a := &st.asserts[i]
 		err := a.check(&u.scope, r)
+		if u.watch != nil {
+			u.watch.asserted(u, a, r, err)
+		}
 		if a.kind == "statusCode" {
 			onStatus++
 			statusHolds = statusHolds && err == nil

@@ -12,6 +12,9 @@ import (
 
 // iterator runs iterations for one worker: a user, or a test's stand-in.
 type iterator interface {
+	// ready prepares iteration n; false if there is nothing to do in it, nor in
+	// any after it.
+	ready(n int64) bool
 	// iterate runs iteration n, due at due, and records it. It returns soon
 	// after ctx is done.
 	iterate(ctx context.Context, n int64, due time.Time)
@@ -58,6 +61,7 @@ type crew struct {
 	spent           chan struct{} // closed when there are no iterations left to start
 	spend           sync.Once
 
+	dry      atomic.Bool // there are none because the data is used up
 	numbered atomic.Bool // the run has ended by the number of its iterations
 
 	mu     sync.Mutex
@@ -101,6 +105,9 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 		close(done)
 	}()
 	if why == byNumber {
+		if c.dry.Load() && !c.requests {
+			noMore() // nobody waits for an arrival that would find nothing
+		}
 		why = c.untilDone(ctx, done)
 	}
 	lasted = min(c.now(), c.length)
@@ -273,6 +280,12 @@ func (c *crew) isSpent() bool {
 	default:
 		return false
 	}
+}
+
+// ranDry ends the run because its data is used up.
+func (c *crew) ranDry() {
+	c.dry.Store(true)
+	c.exhausted()
 }
 
 func (c *crew) exhausted() { c.spend.Do(func() { close(c.spent) }) }

@@ -34,6 +34,8 @@ func (s stub) iterate(ctx context.Context, n int64, _ time.Time) {
 	s.shard.Iteration(stats.Iteration{Outcome: outcome})
 }
 
+func (s stub) ready(int64) bool { return true }
+
 func (s stub) counting(bool) {}
 
 func (s stub) close() { s.closed.Add(1) }

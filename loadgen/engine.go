@@ -19,6 +19,9 @@ type Job struct {
 	Client        Client
 	Files         Files
 	Share         Share
+	// Rows is the part of a data file's rows that is this node's where the plan
+	// splits them (dataFile.split). The zero value stands for Share.
+	Rows Share
 }
 
 // Files says where the files that a plan names are found. The zero value is a
@@ -28,6 +31,9 @@ type Files struct {
 	// Local is true for a plan from a local file: it may name files anywhere,
 	// and what is not in Folder is looked for in the working directory.
 	Local bool
+	// Copies are the plan's files where they lie on this machine, by the names
+	// that the plan has for them. Unless it is nil, files are nowhere else.
+	Copies map[string]string
 }
 
 // Client holds the node-local settings of the load's HTTP client, those that

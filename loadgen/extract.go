@@ -120,6 +120,9 @@ func (u *user) extract(st *step, r *response) (complete bool, err error) {
 		if problem == nil || !e.readsBody() {
 			text, problem = e.value(r)
 		}
+		if u.watch != nil {
+			u.watch.extracted(e, text, problem)
+		}
 		switch {
 		case problem == nil:
 			u.scope.set(e.slot, text)

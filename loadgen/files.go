@@ -38,6 +38,13 @@ func (f *files) read(path string) (string, error) {
 }
 
 func (f *files) load(path string) ([]byte, error) {
+	if f.from.Copies != nil {
+		place, known := f.from.Copies[path]
+		if !known {
+			return nil, fmt.Errorf("%q did not come with the plan", path)
+		}
+		return f.readFile(os.Open(place))
+	}
 	if f.from.Folder == "" {
 		return nil, fmt.Errorf("%q: this plan has no folder to take files from (a plan from a local file has its own, a posted one DATA_DIR)", path)
 	}

@@ -31,6 +31,10 @@ func (h *hand) openLoop() {
 		if !ok {
 			return
 		}
+		if !h.it.ready(t.index) {
+			c.ranDry()
+			return
+		}
 		h.begin(t)
 		h.fresh = true
 		h.it.iterate(c.running, t.index, c.base.Add(t.due))
@@ -72,6 +76,10 @@ func (h *hand) closedLoop(from time.Duration) {
 	for due := from; c.starts.Err() == nil && due < c.length && c.stays(h.id); due = c.now() {
 		n, ok := c.begins()
 		if !ok {
+			return
+		}
+		if !h.it.ready(n) {
+			c.ranDry()
 			return
 		}
 		sent := due

@@ -45,9 +45,6 @@ func passes(t *testing.T, file string) {
 	log, said := testLog()
 	e := loadgen.NewInProcess(log)
 	if err := e.Prepare(t.Context(), j); err != nil {
-		if strings.Contains(err.Error(), "data files come") {
-			t.Skip(err)
-		}
 		t.Fatal(err)
 	}
 	s, err := e.Run(t.Context(), "r", time.Now(), nil)

@@ -208,6 +208,8 @@ func (v visitor) iterate(_ context.Context, _ int64, due time.Time) {
 	v.shard.Iteration(stats.Iteration{Duration: answered - sent, Outcome: stats.Succeeded})
 }
 
+func (visitor) ready(int64) bool { return true }
+
 func (visitor) counting(bool) {}
 func (visitor) close()        {}
 

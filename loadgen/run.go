@@ -61,6 +61,7 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.hiddenColumns(log, job.RunID)
 	n, err := newNetwork(p, job.Client, work.most())
 	if err != nil {
 		return nil, err
@@ -199,7 +200,7 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s.Workers = int64(r.work.wanted)
 	c.firstArrival(s)
 	if ended {
-		r.conclude(s, c.byNumber())
+		r.conclude(s, c.byNumber(), c.dry.Load())
 	} else {
 		s.Target = r.asked(min(s.Elapsed, r.work.length))
 	}
@@ -208,14 +209,15 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 }
 
 // conclude settles what a run that has ended was asked for. byNumber is true if
-// it has done all its iterations, sooner than planned.
-func (r *run) conclude(s *stats.Summary, byNumber bool) {
+// it has done all its iterations, sooner than planned; dry, if its data was used
+// up.
+func (r *run) conclude(s *stats.Summary, byNumber, dry bool) {
 	if byNumber || r.work.length == endless {
 		s.Planned = r.lasted
 	}
 	s.Target = r.asked(s.Planned)
 	switch {
-	case byNumber && r.work.byRequest():
+	case byNumber && (dry || r.work.byRequest()):
 		s.Target = min(s.Target, float64(s.Due())) // what came due after the last iteration is nobody's
 	case byNumber:
 		s.Target = r.asked(endless) // all of them

@@ -30,6 +30,7 @@ type script struct {
 type scenario struct {
 	steps []step
 	names names // of its variables
+	feed  *feed // nil without a data file
 }
 
 // step is a request template with what is asked of its response.
@@ -84,6 +85,10 @@ func compile(p *plan.Plan, job *Job) (*script, error) {
 	s := &script{}
 	var errs []error
 	files := &files{from: job.Files}
+	feeds, err := newFeeds(p, job, files)
+	if err != nil {
+		return nil, err
+	}
 	var sum float64
 	for i := range p.Scenarios {
 		from := &p.Scenarios[i]
@@ -101,6 +106,9 @@ func compile(p *plan.Plan, job *Job) (*script, error) {
 				s.reaches(o)
 			}
 			to.steps = append(to.steps, st)
+		}
+		if to.feed, err = feeds.of(from, to.names); err != nil {
+			errs = append(errs, fmt.Errorf("scenarios[%d].dataFile.%w", i, err))
 		}
 		sum += from.Weight
 		s.scenarios, s.shares = append(s.scenarios, to), append(s.shares, sum)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 )
 
@@ -14,6 +15,8 @@ type Share struct {
 	Index   int
 	Weights []float64
 }
+
+func (s Share) equal(o Share) bool { return s.Index == o.Index && slices.Equal(s.Weights, o.Weights) }
 
 // mostUnits is what the heaviest participant's weight is scaled to at most:
 // whole numbers divide alike on every machine.

@@ -58,6 +58,8 @@ func (h hanging) iterate(_ context.Context, _ int64, _ time.Time) {
 	}
 }
 
+func (hanging) ready(int64) bool { return true }
+
 func (hanging) counting(bool) {}
 func (hanging) close()        {}
 

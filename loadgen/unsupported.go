@@ -1,10 +1,6 @@
 package loadgen
 
-import (
-	"fmt"
-
-	"volley/plan"
-)
+import "volley/plan"
 
 // Unsupported lists what a valid plan asks for and this engine cannot execute,
 // one line a feature, each beginning with its place in the plan. A plan is
@@ -12,10 +8,6 @@ import (
 func Unsupported(p *plan.Plan) []string {
 	f := &findings{}
 	f.config(&p.Config)
-	f.load(&p.Load)
-	for i := range p.Scenarios {
-		f.scenario(fmt.Sprintf("scenarios[%d]", i), &p.Scenarios[i])
-	}
 	f.found(p.Standby != nil && p.Standby.RPS > 0, "standby.rps", "load in standby")
 	return f.lines
 }
@@ -33,12 +25,4 @@ func (f *findings) config(c *plan.Config) {
 	if c.Client == "own" {
 		f.lines = append(f.lines, "config.client: the engine's own client: not in this version (auto or std)")
 	}
-}
-
-func (f *findings) load(l *plan.Load) {
-	f.found(l.Scope != "node", "load.scope", fmt.Sprintf("scope %q", l.Scope))
-}
-
-func (f *findings) scenario(path string, s *plan.Scenario) {
-	f.found(s.DataFile != nil, path+".dataFile", "data files")
 }

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +46,7 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 		"LOAD=model: rps, target: 5, maxBacklog: 2s, maxWorkers: 50", "LOAD=model: rps, target: 5, unit: iterations, arrival: uniform, scope: node",
 		"LOAD=model: dailytraffic, min: 1, mid: 2, max: 3, cycleDuration: 1m", "LOAD=model: stages, stages: [{duration: 1m, target: 3}]",
 		"LOAD=model: stages, unit: workers, stages: [{duration: 1m, target: 3}]", "LOAD=model: rps, target: 5, unit: requests",
-		"LOAD=model: rps, target: 5, arrival: poisson", "LOAD=model: rps, target: 5, iterations: 100", "LOAD=model: concurrent, rampUp: 3s",
+		"LOAD=model: rps, target: 5, arrival: poisson", "LOAD=model: rps, target: 5, scope: cluster", "LOAD=model: rps, target: 5, iterations: 100", "LOAD=model: concurrent, rampUp: 3s",
 		"CONFIG=warmup: 3s", "CONFIG=timeout: 3s", "CONFIG=skipTlsVerify: true", `CONFIG=customHeaders: "A: b"`, `CONFIG=resolveTargetAddr: "h:10.0.0.1:80"`,
 		"CONFIG=pool: {maxIdlePerHost: 0}", "CONFIG=pool: {maxIdlePerHost: 5, idleTimeoutSecs: 3}", "CONFIG=seed: 3", "CONFIG=gracefulStop: 3s",
 		"CONFIG=http: 1.1", "CONFIG=http: 2", "CONFIG=http: auto", "CONFIG=client: std", "CONFIG=client: auto",
@@ -56,30 +57,28 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 		"STEP=assertions: [{type: bodyContains, text: x}]", "REQUEST=body: 'a ${x}'", "REQUEST=queryParams: {a: '${x}'}", "REQUEST=headers: {a: '${x}'}",
 		"REQUEST=bodyFile: f", "REQUEST=form: {a: b}", "REQUEST=multipart: [{name: a, value: b}]",
 		"CONFIG=cookies: off", "CONFIG=cookies: worker", "CONFIG=cookies: iteration", "CONFIG=maxRedirects: 0",
-		"SCENARIO=weight: 3", "SCENARIO=config: {timeout: 3s}", "STEP=timeout: 3s", "STEP=continueOnFailure: true",
+		"SCENARIO=weight: 3", "SCENARIO=dataFile: {path: u.csv}", "SCENARIO=config: {timeout: 3s}", "STEP=timeout: 3s", "STEP=continueOnFailure: true",
 		"STEP=assertions: [{type: statusCode, expected: [200, 4xx], not: true}]",
 		"REQUEST=body: x", "REQUEST=bodySize: 3KB", "REQUEST=queryParams: {a: b}", "REQUEST=headers: {a: b}",
-		"TOP: EXTRA=standby: {workers: 2, rps: 3}", "TOP: EXTRA=metadata: {name: n, tenant: t}",
+		"TOP: EXTRA=standby: {workers: 2, rps: 0}", "TOP: EXTRA=thresholds: ['p95 < 300ms']", "TOP: EXTRA=metadata: {name: n, tenant: t}",
 	} {
 		if lines := Unsupported(with(t, what)); len(lines) > 0 {
 			t.Errorf("%q is refused: %v", what, lines)
 		}
 	}
 	for what, want := range map[string]string{
-		"LOAD=model: rps, target: 5, scope: cluster": `load.scope: scope "cluster" comes`,
-		"SCENARIO=dataFile: {path: u.csv}":           "scenarios[0].dataFile: data files come",
-		"TOP: EXTRA=thresholds: ['p95 < 300ms']":     "thresholds: thresholds come",
+		"TOP: EXTRA=standby: {workers: 2, rps: 3}": "standby.rps: load in standby",
 	} {
 		if got := strings.Join(Unsupported(with(t, what)), "\n"); got != want+later {
 			t.Errorf("%q gives\n%s\nwant\n%s", what, got, want+later)
 		}
 	}
-	if got, want := strings.Join(Unsupported(with(t, "CONFIG=client: own")), "\n"), "config.client: the engine's own client comes with a later version; this one cannot run it (auto or std)"; got != want {
+	if got, want := strings.Join(Unsupported(with(t, "CONFIG=client: own")), "\n"), "config.client: the engine's own client: not in this version (auto or std)"; got != want {
 		t.Errorf("client own gives\n%s\nwant\n%s", got, want)
 	}
 }
 
-const later = " with the load engine issue; this version cannot run it"
+const later = ": not in this version"
 
 // TestPredecessorsPlansAreRefusedWithReasonsOrCompile uses what is there of the
 // shared material.
@@ -93,7 +92,7 @@ func TestPredecessorsPlansAreRefusedWithReasonsOrCompile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, _, err := plan.Parse(text)
+		p, _, err := plan.Parse(bytes.ReplaceAll(text, []byte("./examples/data/"), []byte("data/")))
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
@@ -104,7 +103,7 @@ func TestPredecessorsPlansAreRefusedWithReasonsOrCompile(t *testing.T) {
 				t.Errorf("%s: %s", file, line)
 			}
 		}
-		if _, err := compile(p, &Job{}); err != nil && len(lines) == 0 {
+		if _, err := compile(p, &Job{Files: Files{Folder: filepath.Join(filepath.Dir(file), ".."), Local: true}}); err != nil && len(lines) == 0 {
 			t.Errorf("%s: %v", file, err)
 		}
 		t.Log(filepath.Base(file), fmt.Sprint(len(lines), " lines"))

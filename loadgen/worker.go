@@ -31,6 +31,8 @@ type user struct {
 	warmup   *stats.Shard
 	place    place
 	base     time.Time // the run's start
+	scenario *scenario // of the iteration that is ready
+	row      int       // of its data file
 
 	jar      http.CookieJar
 	trip     trip
@@ -42,6 +44,7 @@ type user struct {
 	pending  []stats.Sample // failed attempts of the step under way
 	alarm    alarm
 	held     time.Duration // how long the step waited for places in the schedule
+	watch    *watcher      // nil but for Try
 }
 
 // newUser makes worker of a run; it has no client yet.
@@ -83,10 +86,10 @@ type memory struct {
 	values []string
 }
 
-// iterate runs iteration n, which was due at due, and records it. Once ctx is
-// done what is under way is interrupted.
+// iterate runs iteration n, which is ready and was due at due, and records it.
+// Once ctx is done what is under way is interrupted.
 func (u *user) iterate(ctx context.Context, n int64, due time.Time) {
-	sc := u.script.pick(u.seed, n)
+	sc := u.scenario
 	u.fresh(sc, n)
 	began, outcome := time.Now(), stats.Succeeded
 	for i := range sc.steps {
@@ -95,6 +98,9 @@ func (u *user) iterate(ctx context.Context, n int64, due time.Time) {
 		if !whole {
 			outcome = stats.Interrupted
 			break
+		}
+		if u.watch != nil {
+			u.watch.ended(st, kind != stats.ErrNone)
 		}
 		if kind != stats.ErrNone {
 			outcome = stats.Failed
@@ -121,6 +127,9 @@ func (u *user) fresh(sc *scenario, n int64) {
 		u.client.renew()
 	}
 	u.scope.reset(n, len(sc.names))
+	if sc.feed != nil {
+		sc.feed.fill(&u.scope, u.row)
+	}
 	u.source.Seed(u.seed^drawsApart, uint64(n))
 }
 
@@ -242,11 +251,14 @@ func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, d
 func (u *user) exchange(c *trip) exchange {
 	u.dress(c)
 	var to io.Writer = io.Discard
-	if c.step.readsBody {
+	if c.step.readsBody || u.watch != nil {
 		u.sink.reset(wireLimit(int64(u.config.MaxBody)))
 		to = &u.sink
 	}
 	x := u.client.do(c.req, to)
+	if u.watch != nil {
+		u.watch.exchanged(u, c, x)
+	}
 	if x.reconnected > 0 {
 		u.shard.Reconnected(x.reconnected)
 	}
@@ -345,6 +357,9 @@ func (u *user) remember(st *step) {
 
 // example gives the first error of a kind a text, without query and body.
 func (u *user) example(kind stats.ErrorKind, req *http.Request, problem error) {
+	if u.watch != nil {
+		u.watch.failed(problem)
+	}
 	if !u.notices.first(kind) {
 		return
 	}

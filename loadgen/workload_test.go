@@ -68,6 +68,8 @@ func (s *shift) note(change int, n int64) {
 	}
 }
 
+func (p *player) ready(int64) bool { return true }
+
 func (p *player) counting(counts bool) { p.counts = counts }
 func (p *player) close()               {}
 
