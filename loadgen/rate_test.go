@@ -201,7 +201,7 @@ type visitor struct {
 func (v visitor) iterate(_ context.Context, _ int64, due time.Time) {
 	sent := v.crew.now()
 	answered := frozen(sent)
-	time.Sleep(answered - sent)
+	<-time.After(answered - sent)
 	v.shard.Request(stats.Sample{
 		At: sent, Latency: answered - due.Sub(v.crew.base), Service: answered - sent, Status: 200, Complete: true,
 	})

@@ -54,7 +54,7 @@ func (h hanging) iterate(_ context.Context, _ int64, _ time.Time) {
 	*h.sent = append(*h.sent, now)
 	h.trial.mu.Unlock()
 	if now >= h.from && now < h.until {
-		time.Sleep(h.until - now)
+		<-time.After(h.until - now)
 	}
 }
 

@@ -28,6 +28,9 @@ type TriedStep struct {
 	// not reached because one before it failed.
 	Attempts []TriedAttempt
 	Failed   bool // an error that no retry has put right
+	// Row has the columns of the data file that the scenario uses, with its
+	// first step only.
+	Row []TriedVariable
 	// Unresolved are the variables that nothing had set, as the plan has them.
 	Unresolved []string
 	// Think is the pause that follows, scaled; zero for none.
@@ -59,9 +62,9 @@ type TriedExchange struct {
 	NewConnection  bool
 }
 
-// TriedVariable is what an extractor found.
+// TriedVariable is what an extractor found, or a column of a data file.
 type TriedVariable struct {
-	Name, From string // From is such as "header ETag"
+	Name, From string // From is such as "header ETag" or "dataFile users.csv"
 	Value      string
 	Problem    string // why it was not found; it has its default, or is unset
 	Default    bool
@@ -93,8 +96,8 @@ func Try(ctx context.Context, job Job, only string, watch func(TriedStep)) error
 			continue
 		}
 		found = true
-		if r.try(ctx, i, watch); ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := r.try(ctx, i, watch); err != nil {
+			return err
 		}
 	}
 	if !found {
@@ -103,7 +106,7 @@ func Try(ctx context.Context, job Job, only string, watch func(TriedStep)) error
 	return nil
 }
 
-func (r *run) try(ctx context.Context, i int, told func(TriedStep)) {
+func (r *run) try(ctx context.Context, i int, told func(TriedStep)) error {
 	u := newUser(r, 0, func(ready time.Time) time.Time { return ready })
 	u.client = r.net.client()
 	defer u.close()
@@ -112,13 +115,33 @@ func (r *run) try(ctx context.Context, i int, told func(TriedStep)) {
 	w := &watcher{layout: &r.script.layout, scale: u.scale, told: told}
 	u.watch = w
 	u.scope.missing = w.unresolved
+	if !u.ready(0) {
+		return fmt.Errorf("scenario %q: its data file has no row left", r.plan.Scenarios[i].Name)
+	}
+	w.current.Row = u.tried()
 	u.iterate(ctx, 0, u.base)
 	if ctx.Err() != nil {
-		return // what was cut off is no news of the target
+		return context.Cause(ctx) // what was cut off is no news of the target
 	}
 	for _, st := range r.script.scenarios[i].steps[w.steps:] {
 		told(w.step(&st))
 	}
+	return nil
+}
+
+// tried is the row of the iteration that is ready.
+func (u *user) tried() []TriedVariable {
+	f := u.scenario.feed
+	if f == nil {
+		return nil
+	}
+	var out []TriedVariable
+	for _, c := range f.columns {
+		if value, ok := f.table.cell(u.row, c.index); ok {
+			out = append(out, TriedVariable{Name: f.table.columns[c.index], From: "dataFile " + f.path, Value: value})
+		}
+	}
+	return out
 }
 
 // only is a script of one scenario.
