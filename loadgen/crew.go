@@ -61,8 +61,8 @@ type crew struct {
 	spent           chan struct{} // closed when there are no iterations left to start
 	spend           sync.Once
 
-	dry      atomic.Bool // there are none because the data is used up
-	numbered atomic.Bool // the run has ended by the number of its iterations
+	dryAt    atomic.Int64 // there are none because the data is used up; which iteration found it so, 0 for none
+	numbered atomic.Bool  // the run has ended by the number of its iterations
 
 	mu     sync.Mutex
 	seats  []bool // closed model: which workers there are
@@ -105,7 +105,7 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 		close(done)
 	}()
 	if why == byNumber {
-		if c.dry.Load() && !c.requests {
+		if c.dry() && !c.requests {
 			noMore() // nobody waits for an arrival that would find nothing
 		}
 		why = c.untilDone(ctx, done)
@@ -282,10 +282,13 @@ func (c *crew) isSpent() bool {
 	}
 }
 
-// ranDry ends the run because its data is used up.
-func (c *crew) ranDry() {
-	c.dry.Store(true)
+// ranDry ends the run because there is no data left for iteration n, which is
+// not the first.
+func (c *crew) ranDry(n int64) {
+	c.dryAt.Store(n)
 	c.exhausted()
 }
+
+func (c *crew) dry() bool { return c.dryAt.Load() > 0 }
 
 func (c *crew) exhausted() { c.spend.Do(func() { close(c.spent) }) }

@@ -48,9 +48,6 @@ func (f *feed) take(seed uint64, n int64) (row int, passes int64, ok bool) {
 		at, _ := bits.Mul64(draw.Uint64(), uint64(size))
 		return f.row(int64(at)), 0, true
 	}
-	if f.over.Load() {
-		return 0, 0, false
-	}
 	at := f.place(n)
 	if f.stops && at >= size {
 		f.over.Store(true)

@@ -68,7 +68,7 @@ func (c *crew) expired(b *busyness, n int64) {
 // lost counts n dropped arrivals. Requests that come due after the last
 // iteration has begun are nobody's, and so are arrivals that no data is left for.
 func (c *crew) lost(cause stats.DropCause, n int64) {
-	if n > 0 && !(c.isSpent() && (c.requests || c.dry.Load())) {
+	if n > 0 && !(c.isSpent() && (c.requests || c.dry())) {
 		c.shard(0).Drop(stats.Drop{At: c.now(), N: n, Cause: cause})
 	}
 }

@@ -32,7 +32,7 @@ func (h *hand) openLoop() {
 			return
 		}
 		if !h.it.ready(t.index) {
-			c.ranDry()
+			c.ranDry(t.index)
 			return
 		}
 		h.begin(t)
@@ -54,7 +54,10 @@ func (h *hand) take() (t ticket, ok bool) {
 		}
 		return t, false
 	}
-	if !h.await(t.release, t.first) || !h.pass(t.due) || c.now() >= c.length+lateAfter {
+	// When the data is used up, one that is a moment late still has the row that
+	// a later one has not.
+	goes := h.await(t.release, t.first) && h.pass(t.due) || t.index < c.dryAt.Load()
+	if !goes || c.now() >= c.length+lateAfter {
 		if t.due <= c.now() && t.due >= c.warmup {
 			c.lost(stats.DropEnd, 1) // it fell due, but the run was over
 		}
@@ -79,7 +82,7 @@ func (h *hand) closedLoop(from time.Duration) {
 			return
 		}
 		if !h.it.ready(n) {
-			c.ranDry()
+			c.ranDry(n)
 			return
 		}
 		sent := due

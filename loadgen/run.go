@@ -200,7 +200,7 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s.Workers = int64(r.work.wanted)
 	c.firstArrival(s)
 	if ended {
-		r.conclude(s, c.byNumber(), c.dry.Load())
+		r.conclude(s, c.byNumber(), c.dry())
 	} else {
 		s.Target = r.asked(min(s.Elapsed, r.work.length))
 	}
