@@ -53,6 +53,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return demo(ctx, out, errOut)
 	case "validate":
 		return validate(args, out, errOut)
+	case "try":
+		return tryPlan(ctx, args, out, errOut)
+	case "schema":
+		return schema(out)
+	case "report":
+		return report(ctx, args, out, errOut)
 	case "migrate":
 		return migrate(args, out, errOut)
 	case "health":
