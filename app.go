@@ -28,6 +28,9 @@ const (
 	recheckEvery    = 10 * time.Second
 	defaultPlan     = "/etc/volley/config.yaml"
 	controlDrain    = time.Second
+	abortTimeout    = 5 * time.Second
+	// unbounded is the planned duration of a run that ends by its number of iterations.
+	unbounded = 365 * 24 * time.Hour
 )
 
 // app is one volley: the parts of house.md, wired.
@@ -120,11 +123,11 @@ func (a *app) wire() error {
 			return err
 		}
 	}
-	a.runner = &runner{engine: engine, self: a.self, metrics: a.metrics, client: loadgen.Client{
-		ClientCertPath: a.set.Run.ClientCertPath, ClientKeyPath: a.set.Run.ClientKeyPath,
-		ProxyFromEnv: a.set.Run.ProxyFromEnv, ThinkTimeScale: a.set.Run.ThinkTimeScale,
-	}}
-	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }}
+	a.runner = &runner{engine: engine, self: a.self, metrics: a.metrics, client: clientOf(a.set), dataDir: a.set.Run.DataDir, jobs: map[string]prepared{}}
+	if !a.set.Cluster.Enabled {
+		a.runner.abort = a.abortRun
+	}
+	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged}
 	opt.Self, opt.Runner = a.self, a.runner
 	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
 	if a.node, err = node.New(opt); err != nil {
@@ -166,6 +169,33 @@ func (a *app) openEngine() (loadgen.Engine, error) {
 	return child, nil
 }
 
+// abortRun ends a run that a threshold with abortOnFail has failed.
+func (a *app) abortRun(runID string, failed stats.ThresholdResult) {
+	a.log.Error("threshold failed, the run ends: "+failed.Expr, "event", "threshold_failed", "run_id", runID)
+	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+	defer cancel()
+	if err := a.node.StopRun(ctx, runID, "threshold", node.ExitFailed); err != nil {
+		a.log.Warn("cannot end the run: "+err.Error(), "run_id", runID)
+	}
+}
+
+// checkThresholds refuses what a cluster cannot judge on merged final reports.
+func (a *app) checkThresholds(p *plan.Plan) error {
+	if !a.set.Cluster.Enabled {
+		return nil
+	}
+	for i, t := range p.Thresholds {
+		c, ok := t.Condition()
+		switch {
+		case t.AbortOnFail:
+			return fmt.Errorf("thresholds[%d].abortOnFail: not in a cluster in this version (standalone runs have it)", i)
+		case ok && !stats.Replayable(&c):
+			return fmt.Errorf("thresholds[%d]: %q: over last on a step or scenario, or on service, ok or iteration figures: not in a cluster in this version", i, t.Expr)
+		}
+	}
+	return nil
+}
+
 // check validates a document for a node: it must parse, and this version must
 // be able to run all of it.
 func (a *app) check(document []byte) (node.Checked, error) {
@@ -176,12 +206,21 @@ func (a *app) check(document []byte) (node.Checked, error) {
 	if notes := loadgen.Unsupported(p); len(notes) > 0 {
 		return node.Checked{}, fmt.Errorf("this version cannot run the plan: %s", strings.Join(notes, "; "))
 	}
+	if err := a.checkThresholds(p); err != nil {
+		return node.Checked{}, err
+	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
 		Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
+	}
+	if p.Config.Duration == 0 && p.Load.Iterations != nil {
+		c.Duration = unbounded
+	}
+	if need := loadgen.NeedOf(p, a.set.Run.ThinkTimeScale); need.Short() {
+		c.Warnings = append(c.Warnings, need.String())
 	}
 	for _, w := range warnings {
 		c.Warnings = append(c.Warnings, w.String())
@@ -195,7 +234,11 @@ func inWords(p *plan.Plan) string {
 	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
 		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
 	}
-	what := fmt.Sprintf("each node runs %s workers for %s, %s", workers, p.Config.Duration, p.Load.Model)
+	who := "each node runs"
+	if p.Load.Scope == "cluster" {
+		who = "all nodes together run"
+	}
+	what := fmt.Sprintf("%s %s workers for %s, %s", who, workers, p.Config.Duration, p.Load.Model)
 	switch {
 	case p.Load.Target != nil:
 		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)

@@ -222,7 +222,7 @@ func TestPlanThatThisVersionCannotRunIsRefusedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(plan, append(b, "        thinkTime: 1s\n"...), 0o600); err != nil {
+	if err := os.WriteFile(plan, bytes.Replace(b, []byte("workers: 4"), []byte("workers: 4, client: own"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	environment(t)
@@ -230,7 +230,7 @@ func TestPlanThatThisVersionCannotRunIsRefusedWhole(t *testing.T) {
 	if got := run(t.Context(), []string{plan}, io.Discard, &lines); got != node.ExitInvalid {
 		t.Errorf("exit code %d, want %d", got, node.ExitInvalid)
 	}
-	if !strings.Contains(lines.String(), "scenarios[0].steps[0].thinkTime") || count.Load() != 0 {
+	if !strings.Contains(lines.String(), "config.client") || count.Load() != 0 {
 		t.Errorf("%d requests were sent; the log:\n%s", count.Load(), lines.String())
 	}
 	if got := run(t.Context(), []string{"validate", plan}, &out, io.Discard); got != node.ExitOK {

@@ -20,6 +20,8 @@ type results struct {
 	self  node.Member
 	file  string // RESULT_FILE
 	leads func() bool
+	// thresholds judges those of a run's plan by the merged summary.
+	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
 	mu      sync.Mutex
 	cluster []byte // JSON of the last judged run
@@ -29,13 +31,16 @@ type results struct {
 // judge merges what the nodes have reported, writes the report and returns
 // the exit code of the verdict.
 func (r *results) judge(_ context.Context, o node.Outcome) int {
-	result, err := merge(o)
+	result, err := r.result(o)
 	if err != nil {
 		r.log.Error("cannot merge the summaries: "+err.Error(), "event", "report_failed", "run_id", o.Run.ID)
 		return node.ExitFailure
 	}
 	r.publish(result)
 	code := node.ExitOK
+	if !stats.Held(result.Thresholds) {
+		code = node.ExitFailed
+	}
 	if !anyWorked(o.Reports) {
 		r.log.Error("no node's load engine has finished its part", "event", "run_failed", "run_id", o.Run.ID)
 		code = node.ExitFailure
@@ -59,9 +64,32 @@ func anyWorked(reports []node.Report) bool {
 	return slices.ContainsFunc(reports, func(rep node.Report) bool { return rep.Failure == "" && len(rep.Summary) > 0 })
 }
 
-// merge makes one result of the reports of a run. A node whose report is not
-// final, or missing, is marked incomplete.
-func merge(o node.Outcome) (*stats.Result, error) {
+// result is the merged result of a run with its thresholds judged.
+func (r *results) result(o node.Outcome) (*stats.Result, error) {
+	merged, nodes, err := merge(o)
+	if err != nil {
+		return nil, err
+	}
+	scope := stats.ScopeCluster
+	if len(nodes) == 1 {
+		scope = stats.ScopeNode
+	}
+	result, err := stats.NewResult(merged, scope, nodes)
+	if err != nil {
+		return nil, err
+	}
+	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
+	for _, t := range result.Thresholds {
+		if !t.OK {
+			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", t.Value)
+		}
+	}
+	return result, err
+}
+
+// merge makes one summary of the reports of a run, and a line for each node. A
+// node whose report is not final, or missing, is marked incomplete.
+func merge(o node.Outcome) (*stats.Summary, []stats.NodeResult, error) {
 	var summaries []*stats.Summary
 	var nodes []stats.NodeResult
 	lost := map[string]bool{}
@@ -73,7 +101,7 @@ func merge(o node.Outcome) (*stats.Result, error) {
 		if len(rep.Summary) > 0 {
 			s, err := stats.Decode(rep.Summary)
 			if err != nil {
-				return nil, fmt.Errorf("summary of %s: %w", rep.Of.NodeID, err)
+				return nil, nil, fmt.Errorf("summary of %s: %w", rep.Of.NodeID, err)
 			}
 			summaries = append(summaries, s)
 			line = s.Node(o.Members[rep.Of.ServerID].Health.ClockOffset)
@@ -94,14 +122,7 @@ func merge(o node.Outcome) (*stats.Result, error) {
 		summaries = append(summaries, &stats.Summary{RunID: o.Run.ID, ConfigVersion: o.Config.Version, StartedAt: o.Run.Start(), Planned: o.Run.Duration})
 	}
 	merged, err := stats.Merge(summaries...)
-	if err != nil {
-		return nil, err
-	}
-	scope := stats.ScopeCluster
-	if len(nodes) == 1 {
-		scope = stats.ScopeNode
-	}
-	return stats.NewResult(merged, scope, nodes)
+	return merged, nodes, err
 }
 
 // keepOwn is given this node's part of a run when it has ended.

@@ -26,6 +26,11 @@ Usage:
                                 with CLUSTER_ENABLED=true: be a node of a cluster
   volley demo                   three nodes and a target on this machine, in about ten seconds
   volley validate PLAN.yaml …   every mistake with line and column
+  volley try [-scenario NAME] PLAN.yaml
+                                one iteration of each scenario, with requests, responses, variables, assertions
+  volley schema                 the JSON Schema of a plan, for editors
+  volley report [-format text|json] RESULT …
+                                merge result files exactly and judge their thresholds
   volley migrate [-o FILE]      the plan that the environment describes, as YAML
   volley health                 ask this machine's node whether it is well, for container health checks
   volley env                    the environment variables
@@ -48,6 +53,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return demo(ctx, out, errOut)
 	case "validate":
 		return validate(args, out, errOut)
+	case "try":
+		return tryPlan(ctx, args, out, errOut)
+	case "schema":
+		return schema(out)
+	case "report":
+		return report(ctx, args, out, errOut)
 	case "migrate":
 		return migrate(args, out, errOut)
 	case "health":
@@ -159,6 +170,9 @@ func validateFile(file string, out, errOut io.Writer) bool {
 		return false
 	}
 	fmt.Fprintf(out, "%s: ok\n", file)
+	if need := loadgen.NeedOf(p, 1); need.Short() {
+		fmt.Fprintf(out, "%s: note: %s\n", file, need)
+	}
 	for _, note := range loadgen.Unsupported(p) {
 		fmt.Fprintf(out, "%s: note: %s; run refuses the plan\n", file, note)
 	}

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"volley/loadgen"
 	"volley/node"
+	"volley/plan"
+	"volley/settings"
 	"volley/stats"
 )
 
@@ -17,31 +21,93 @@ type runner struct {
 	engine  loadgen.Engine
 	self    node.Member
 	client  loadgen.Client
+	dataDir string // DATA_DIR
 	metrics *stats.Metrics
+	// abort ends a run whose threshold has failed; nil in a cluster, where
+	// thresholds are judged on what all nodes have reported.
+	abort func(runID string, failed stats.ThresholdResult)
 
 	mu     sync.Mutex
-	live   *stats.Summary // the newest of the run that started last
-	rate   float64        // requests per second between the last two
-	errors float64        // share of them that were errors, in percent
+	jobs   map[string]prepared // by run id
+	live   *stats.Summary      // the newest of the run that started last
+	rate   float64             // requests per second between the last two
+	errors float64             // share of them that were errors, in percent
 	at     time.Time
 }
 
-var _ node.Runner = (*runner)(nil)
-
-func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed int64) error {
-	return r.engine.Prepare(ctx, loadgen.Job{
-		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client,
-	})
+// prepared is a run as it was prepared.
+type prepared struct {
+	job     loadgen.Job
+	scope   string
+	judge   *stats.Judge // of this node's own summaries
+	aborted bool
 }
 
-func (r *runner) Discard(runID string) { r.engine.Discard(runID) }
+// maxJobs bounds the runs remembered; the state of a node knows three.
+const maxJobs = 32
 
-func (r *runner) Run(ctx context.Context, runID string, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+var _ node.Runner = (*runner)(nil)
+
+// clientOf is what the environment says of the load's client.
+func clientOf(set settings.Settings) loadgen.Client {
+	env := map[string]string{}
+	for name, value := range set.Run.PlanEnv {
+		env[name] = value.Reveal()
+	}
+	return loadgen.Client{
+		ClientCertPath: set.Run.ClientCertPath, ClientKeyPath: set.Run.ClientKeyPath,
+		ProxyFromEnv: set.Run.ProxyFromEnv, ThinkTimeScale: set.Run.ThinkTimeScale, Env: env,
+	}
+}
+
+// filesOf says where the files that a plan names are: beside a plan from a
+// local file, in DATA_DIR for a posted one.
+func (r *runner) filesOf(c node.Config) loadgen.Files {
+	switch c.Source {
+	case node.SourceFile:
+		return loadgen.Files{Folder: filepath.Dir(c.Origin), Local: true}
+	case node.SourcePost:
+		return loadgen.Files{Folder: r.dataDir}
+	}
+	return loadgen.Files{}
+}
+
+func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed int64) error {
+	p, _, err := plan.Parse(c.Document)
+	if err != nil {
+		return err
+	}
+	job := loadgen.Job{
+		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
+		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
+	}
+	if err := r.engine.Prepare(ctx, job); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.jobs) >= maxJobs {
+		clear(r.jobs)
+	}
+	r.jobs[runID] = prepared{job: job, scope: p.Load.Scope, judge: stats.NewJudge(p.Thresholds)}
+	return nil
+}
+
+func (r *runner) Discard(runID string) {
+	r.mu.Lock()
+	delete(r.jobs, runID)
+	r.mu.Unlock()
+	r.engine.Discard(runID)
+}
+
+func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+	if err := r.share(ctx, run); err != nil {
+		return nil, err
+	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
 	var once sync.Once
-	summary, err := r.engine.Run(ctx, runID, start, func(s *stats.Summary) {
+	summary, err := r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
 		r.show(s)
 		if skew, ok := s.StartSkew(); ok {
 			once.Do(func() { started(s.FirstRequest(), skew) })
@@ -53,6 +119,23 @@ func (r *runner) Run(ctx context.Context, runID string, start time.Time, started
 	r.show(summary)
 	b, encodeErr := summary.Encode()
 	return b, errors.Join(err, encodeErr)
+}
+
+// share prepares a run whose load is divided once more: who takes part, and
+// with what weight, is known only now.
+func (r *runner) share(ctx context.Context, run node.Run) error {
+	r.mu.Lock()
+	p, ok := r.jobs[run.ID]
+	r.mu.Unlock()
+	if !ok || p.scope != "cluster" {
+		return nil
+	}
+	job := p.job
+	job.Share.Index = slices.IndexFunc(run.Participants, func(m node.Member) bool { return m.ServerID == r.self.ServerID })
+	for _, m := range run.Participants {
+		job.Share.Weights = append(job.Share.Weights, m.Weight)
+	}
+	return r.engine.Prepare(ctx, job)
 }
 
 // withStop returns a context that ends with ctx, and says why in the engine's words.
@@ -69,11 +152,28 @@ func withStop(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	return out, func(err error) { stop(); cancel(err) }
 }
 
-// show keeps a summary for metrics and health.
+// show keeps a summary for metrics and health, and judges it.
 func (r *runner) show(s *stats.Summary) {
 	r.metrics.SetSummary(s)
+	failed, abort := r.keep(s)
+	if abort {
+		r.abort(s.RunID, failed)
+	}
+}
+
+// keep returns the threshold that ends the run, once.
+func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p, ok := r.jobs[s.RunID]; ok {
+		p.judge.Observe(s)
+		if failed, abort = p.judge.Aborting(); abort && !p.aborted && r.abort != nil {
+			p.aborted = true
+			r.jobs[s.RunID] = p
+		} else {
+			abort = false
+		}
+	}
 	now := time.Now()
 	if old := r.live; old != nil && old.RunID == s.RunID && now.After(r.at) {
 		if n := s.Requests - old.Requests; n > 0 {
@@ -84,9 +184,25 @@ func (r *runner) show(s *stats.Summary) {
 		}
 	}
 	if r.live != nil && r.live.RunID != s.RunID && r.live.StartedAt.After(s.StartedAt) {
-		return // a run that drains beside its successor
+		return failed, abort // a run that drains beside its successor
 	}
 	r.live, r.at = s, now
+	return failed, abort
+}
+
+// judged are the thresholds of a run: by the judge that has watched it if this
+// node is all there is, else by the merged summary alone.
+func (r *runner) judged(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, ok := r.jobs[runID]; ok && alone {
+		return p.judge.Result(merged), nil
+	}
+	p, _, err := plan.Parse(document)
+	if err != nil {
+		return nil, err
+	}
+	return stats.NewJudge(p.Thresholds).Result(merged), nil
 }
 
 // figures are what GET /health shows of the load.

@@ -28,6 +28,7 @@ type bench struct {
 	docker  *client.Client
 	ctl     *segment
 	cluster *segment
+	first   env // settings of the first of nodes, besides those of all
 
 	mu         sync.Mutex
 	lastHost   int

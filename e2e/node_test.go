@@ -160,8 +160,12 @@ func (b *bench) nodes(names []string, settings ...env) []*node {
 	}
 	static := env{"DISCOVERY_MODE": "static", "CLUSTER_NODES": strings.Join(list, ",")}
 	var made []*node
-	for _, name := range names {
-		made = append(made, b.node(name, static.with(settings...), nil))
+	for i, name := range names {
+		own := static.with(settings...)
+		if i == 0 {
+			own = own.with(b.first)
+		}
+		made = append(made, b.node(name, own, nil))
 	}
 	return made
 }

@@ -173,11 +173,22 @@ func TestRedirectsAreFollowedAndCountedAsHops(t *testing.T) {
 
 func TestCredentialsDoNotFollowARedirectToAnotherHost(t *testing.T) {
 	other := newTarget(t, ok)
-	target := newTarget(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
-	runOnce(t, "", `[{request: {method: GET, path: /, headers: {Authorization: secret, Cookie: a=b, X-Id: "1"}}}]`, target.URL)
-	h := other.all()[0].header
+	elsewhere := strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
+	target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		to := other.URL // another port is the same host, as in net/http
+		if r.URL.Path == "/" {
+			to = elsewhere
+		}
+		http.Redirect(w, r, to+r.URL.Path, http.StatusFound)
+	})
+	runOnce(t, "", `[{request: {method: GET, path: /, headers: {Authorization: secret, Cookie: a=b, X-Id: "1"}}},
+	  {request: {method: GET, path: /same, headers: {Authorization: secret, Cookie: a=b}}}]`, target.URL)
+	h, same := other.all()[0].header, other.all()[1].header
 	if h.Get("Authorization") != "" || h.Get("Cookie") != "" || h.Get("X-Id") != "1" {
 		t.Errorf("the other host got %v", h)
+	}
+	if same.Get("Authorization") != "secret" || same.Get("Cookie") != "a=b" {
+		t.Errorf("the same host got %v", same)
 	}
 }
 

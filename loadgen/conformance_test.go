@@ -109,18 +109,13 @@ func checkCounts(t *testing.T, s *stats.Summary, target *seen) {
 
 func checkStart(t *testing.T, s *stats.Summary, target *seen, start time.Time) {
 	t.Helper()
-	// Idle it is well below 1 ms; a niced child on a machine under stress may be
-	// kept waiting. Never is it early.
-	const bound = 250 * time.Millisecond
-	first := target.all()[0].at.Sub(start)
-	if first < 0 || first > bound {
-		t.Errorf("the target saw the first request %v after the start", first)
+	first := target.all()[0].at
+	if first.Before(start) || first.Sub(start) > 50*time.Millisecond {
+		t.Errorf("the target saw the first request %v after the start", first.Sub(start))
 	}
-	skew, sent := s.StartSkew()
-	if !sent || s.FirstDue != 0 || skew < 0 || skew > bound {
+	if skew, sent := s.StartSkew(); !sent || s.FirstDue != 0 || skew < 0 || skew > 50*time.Millisecond {
 		t.Errorf("start skew %v, first due %v", skew, s.FirstDue)
 	}
-	t.Logf("start skew %v, the target saw the first request after %v", skew, first)
 }
 
 const slowPlan = `
@@ -203,7 +198,7 @@ func TestConformancePrepareRefuses(t *testing.T) {
 	onBoth(t, func(t *testing.T, e loadgen.Engine) {
 		for name, tc := range map[string]struct{ document, want string }{
 			"invalid":     {strings.Replace(slowPlan, "duration: 20s", "duration: soon", 1), "config.duration"},
-			"unsupported": {strings.Replace(slowPlan, "name: a,", "name: a, thinkTime: 1s,", 1), "scenarios[0].steps[0].thinkTime: think time: not in this version"},
+			"no variable": {strings.Replace(slowPlan, "path: /", "path: '/${env.SECRET}'", 1), "scenarios[0].steps[0].request.path: ${env.SECRET} is not known"},
 			"no URL":      {strings.Replace(slowPlan, "path: /", "path: 'http://h:port/'", 1), "scenarios[0].steps[0].request.path"},
 		} {
 			err := e.Prepare(t.Context(), job(name, tc.document, "http://h"))
@@ -344,7 +339,7 @@ func TestConformanceASlowTargetTimesOut(t *testing.T) {
 		if s.Errors[stats.ErrTimeout] != s.Requests || s.Requests != int64(len(target.all())) || s.Requests < 3 || s.Interrupted != 0 {
 			t.Errorf("%d requests of %d, errors %v", s.Requests, len(target.all()), s.Errors)
 		}
-		if p, _ := s.Service.Percentile(50); p < 100*time.Millisecond || p > time.Second || s.Latency.Count() != s.Requests {
+		if p, _ := s.Service.Percentile(50); p < 140*time.Millisecond || p > time.Second || s.Latency.Count() != s.Requests {
 			t.Errorf("median service time %v of %d timeouts", p, s.Latency.Count())
 		}
 	})

@@ -12,31 +12,61 @@ import (
 
 // iterator runs iterations for one worker: a user, or a test's stand-in.
 type iterator interface {
+	// ready prepares iteration n; false if there is nothing to do in it, nor in
+	// any after it.
+	ready(n int64) bool
 	// iterate runs iteration n, due at due, and records it. It returns soon
 	// after ctx is done.
 	iterate(ctx context.Context, n int64, due time.Time)
+	// counting says whether what follows belongs into the result: warm-up does
+	// not. It is called before an iteration, and within one by place.
+	counting(counts bool)
 	close()
 }
+
+// place waits for the place in the schedule of a request that is ready to be
+// sent, and returns when it is due: ready, or later if its place comes later.
+// Only with load.unit requests has a request a place of its own; the first of an
+// iteration has that of the iteration.
+type place func(ready time.Time) (due time.Time)
 
 // crew is the workers of one run: who starts which iteration when. Durations
 // are since base, the run's start.
 type crew struct {
-	base    time.Time
-	joined  time.Duration // where on the curve this node began, 0 unless late
-	length  time.Duration // no iteration starts from here on
-	grace   time.Duration // how long running iterations may go on after that
-	pacer   *pacer        // nil in a closed model
-	first   int           // workers from the start
-	most    int           // workers at most; an open model grows on demand
-	shard   func(worker int) *stats.Shard
-	recruit func(worker int) iterator
+	base     time.Time
+	joined   time.Duration // where on the curve this node began, 0 unless late
+	length   time.Duration // no iteration starts from here on
+	warmup   time.Duration // what is due before it is not counted
+	grace    time.Duration // how long running iterations may go on after length
+	pacer    *pacer        // nil in a closed model
+	staff    staff         // how many workers a closed model has
+	requests bool          // arrivals are requests, not iterations
+	limit    int64         // how many iterations the crew may start, 0 for any number; the pacer has its own limit
+	none     bool          // it may start none at all
+	first    int           // workers from the start
+	most     int           // workers at most; an open model grows on demand
+	thinking *atomic.Int64 // how many workers are in a think time
+	shard    func(worker int) *stats.Shard
+	recruit  func(worker int, p place) iterator
 
-	all     sync.WaitGroup
-	workers atomic.Int64 // how many there are
-	idle    atomic.Int64 // how many of them are not in an iteration
-	turn    atomic.Int64 // closed model: the next iteration's number
-	begun   chan struct{}
-	once    sync.Once
+	starts, running context.Context
+	all             sync.WaitGroup
+	workers         atomic.Int64 // how many there are
+	idle            atomic.Int64 // how many of them are there for the next arrival
+	busyness        atomic.Pointer[busyness]
+	turn            atomic.Int64 // iterations begun, where the crew counts them
+	begun           chan struct{}
+	once            sync.Once
+	opening         stats.Arrival // the first of all, counted or not; after begun
+	spent           chan struct{} // closed when there are no iterations left to start
+	spend           sync.Once
+
+	dryAt    atomic.Int64 // there are none because the data is used up; which iteration found it so, 0 for none
+	numbered atomic.Bool  // the run has ended by the number of its iterations
+
+	mu     sync.Mutex
+	seats  []bool // closed model: which workers there are
+	wanted int    // and how many there shall be
 }
 
 func (c *crew) now() time.Duration { return time.Since(c.base) }
@@ -44,41 +74,116 @@ func (c *crew) now() time.Duration { return time.Since(c.base) }
 // started is closed when the first arrival has been sent.
 func (c *crew) started() <-chan struct{} { return c.begun }
 
+// ending is why a run ends.
+type ending int
+
+const (
+	atLength   ending = iota // its duration is over
+	byStop                   // its context was cancelled
+	byNumber                 // it has done as many iterations as it was to
+	unfinished ending = -1
+)
+
 // run works until the end of the run, or until ctx is cancelled (see
 // StopCause), and then until the running iterations have ended or their grace
-// is over. No goroutine of it is left when it returns.
-func (c *crew) run(ctx context.Context) {
-	starts, noMore := context.WithCancel(context.Background())
+// is over. It returns how long the run was, without the drain. No goroutine of
+// it is left then.
+func (c *crew) run(ctx context.Context) (lasted time.Duration) {
+	var noMore, cut context.CancelFunc
+	c.spent = make(chan struct{})
+	c.starts, noMore = context.WithCancel(context.Background())
 	defer noMore()
-	running, cut := context.WithCancel(context.Background())
+	c.running, cut = context.WithCancel(context.Background())
 	defer cut()
 	for range c.first {
-		c.hire(starts, running)
+		c.hire()
 	}
+	why := c.untilEnd(ctx)
 	done := make(chan struct{})
 	go func() { // ends with the workers, which the two contexts end
 		c.all.Wait()
 		close(done)
 	}()
-	stopped := c.untilEnd(ctx)
+	if why == byNumber {
+		if c.dry() && !c.requests {
+			noMore() // nobody waits for an arrival that would find nothing
+		}
+		why = c.untilDone(ctx, done)
+	}
+	lasted = min(c.now(), c.length)
+	until := time.Now().Add(c.grace)
+	if why == atLength && c.pacer != nil {
+		c.linger(ctx)
+	}
 	noMore()
 	if c.pacer != nil {
-		c.shard(0).Dropped(c.pacer.stop(min(c.now(), c.length-1)))
+		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1)))
 	}
-	c.drain(ctx, stopped, done)
+	if c.numbered.Store(why == byNumber); why != byNumber {
+		c.drain(ctx, until, why == byStop, done)
+	}
 	cut()
 	<-done
+	return lasted
 }
 
-// untilEnd waits for the end of the run; true if ctx came first.
-func (c *crew) untilEnd(ctx context.Context) (stopped bool) {
-	var end alarm
-	return !end.until(ctx, c.base.Add(c.length))
+// untilEnd waits for the end of the run. Meanwhile it sees to the number of
+// workers of a closed model, and to the arrivals of an open one that grow old
+// while all workers hang.
+func (c *crew) untilEnd(ctx context.Context) ending {
+	if c.pacer == nil {
+		return c.manage(ctx)
+	}
+	var patrol sync.WaitGroup
+	over := make(chan struct{})
+	patrol.Go(func() { c.patrol(over) })
+	defer patrol.Wait()
+	defer close(over)
+	return c.wait(ctx, c.length)
 }
 
-// drain gives the running iterations their grace; a stop may shorten it.
-func (c *crew) drain(ctx context.Context, stopped bool, done <-chan struct{}) {
-	until, stop := time.Now().Add(c.grace), ctx.Done()
+// wait waits until t, or for something that ends the run before.
+func (c *crew) wait(ctx context.Context, t time.Duration) ending {
+	timer := time.NewTimer(time.Until(c.base.Add(t)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return byStop
+	case <-c.spent:
+		return byNumber
+	case <-timer.C:
+	}
+	if t < c.length {
+		return unfinished
+	}
+	return atLength
+}
+
+// untilDone waits for the last iterations of a run that ends by their number.
+func (c *crew) untilDone(ctx context.Context, done <-chan struct{}) ending {
+	timer := time.NewTimer(time.Until(c.base.Add(c.length)))
+	defer timer.Stop()
+	select {
+	case <-done:
+		return byNumber
+	case <-ctx.Done():
+		return byStop
+	case <-timer.C:
+		return atLength
+	}
+}
+
+// linger lets the last arrivals go that fell due before the end and are not late
+// yet: a timer that wakes its worker a little late loses none.
+func (c *crew) linger(ctx context.Context) {
+	var a alarm
+	a.until(ctx, c.base.Add(c.length+lateAfter))
+}
+
+// drain gives the running iterations their grace, until then; a stop may
+// shorten it.
+func (c *crew) drain(ctx context.Context, until time.Time, stopped bool, done <-chan struct{}) {
+	stop := ctx.Done()
 	for {
 		if stopped {
 			until, stop = earlier(until, time.Now().Add(graceOf(ctx))), nil
@@ -114,87 +219,76 @@ func graceOf(ctx context.Context) time.Duration {
 	return 0
 }
 
-// hire adds a worker unless there are enough.
-func (c *crew) hire(starts, running context.Context) {
+// hire adds a worker to an open model unless there are enough.
+func (c *crew) hire() {
+	if c.pacer == nil {
+		return
+	}
 	id := c.workers.Add(1) - 1
 	if id >= int64(c.most) {
 		c.workers.Add(-1)
 		return
 	}
 	c.idle.Add(1)
-	c.all.Go(func() {
-		w := &hand{crew: c, id: int(id), it: c.recruit(int(id)), shard: c.shard(int(id)), starts: starts, running: running}
-		defer w.it.close()
-		if c.pacer == nil {
-			w.closedLoop()
-			return
-		}
-		w.openLoop()
+	c.all.Go(func() { c.hand(int(id), (*hand).openLoop) })
+}
+
+// hand is the life of a worker.
+func (c *crew) hand(id int, work func(*hand)) {
+	h := &hand{crew: c, id: id, shard: c.shard(id)}
+	h.it = c.recruit(id, h.place)
+	defer h.it.close()
+	work(h)
+}
+
+// begins counts an iteration of those that the crew may start; false if there
+// are none left. It returns its number.
+func (c *crew) begins() (n int64, ok bool) {
+	n = c.turn.Add(1) - 1
+	if c.none || c.limit > 0 && n >= c.limit {
+		c.exhausted()
+		return n, false
+	}
+	return n, true
+}
+
+// byNumber is true of a run that has ended because all its iterations were done.
+func (c *crew) byNumber() bool { return c.numbered.Load() }
+
+// firstArrival sets the first arrival of a run with warmup, which the recorder
+// has not seen.
+func (c *crew) firstArrival(s *stats.Summary) {
+	select {
+	case <-c.begun:
+		s.Sent, s.FirstDue, s.FirstSent = true, c.opening.Due, c.opening.Sent
+	default:
+	}
+}
+
+// observe notes how the crew is doing.
+func (c *crew) observe(rec *stats.Recorder, cpuPct float64) {
+	rec.Observe(stats.Gauges{
+		At: c.now(), Workers: c.workers.Load(), InFlight: c.look().waiting, CPUPct: cpuPct,
 	})
 }
 
-// hand is one worker.
-type hand struct {
-	crew            *crew
-	id              int
-	it              iterator
-	shard           *stats.Shard
-	alarm           alarm
-	starts, running context.Context
-}
-
-// openLoop takes arrival after arrival and sends each when it is due.
-func (h *hand) openLoop() {
-	c := h.crew
-	for h.starts.Err() == nil {
-		t, dropped, ok := c.pacer.take(c.now())
-		h.shard.Dropped(dropped)
-		if !ok {
-			return
-		}
-		if !h.await(t.release, t.index == 0) || c.now() >= c.length {
-			if t.due <= c.now() {
-				h.shard.Dropped(1) // it fell due, but the run was over
-			}
-			return
-		}
-		if c.idle.Add(-1) == 0 {
-			c.hire(h.starts, h.running) // somebody has to be there for the next one
-		}
-		h.begin(stats.Arrival{Due: t.due, Sent: c.now(), WorkerFree: t.free, CatchUp: t.catchUp})
-		h.it.iterate(h.running, t.index, c.base.Add(t.due))
-		c.idle.Add(1)
+// isSpent is true once there is no iteration left to start.
+func (c *crew) isSpent() bool {
+	select {
+	case <-c.spent:
+		return true
+	default:
+		return false
 	}
 }
 
-// closedLoop starts an iteration as soon as the one before has ended: it is due
-// when the worker is free.
-func (h *hand) closedLoop() {
-	c := h.crew
-	if !h.await(c.joined, h.id == 0) {
-		return
-	}
-	for due := c.joined; h.starts.Err() == nil && due < c.length; due = c.now() {
-		n := c.turn.Add(1) - 1
-		sent := due
-		if due == c.joined {
-			sent = c.now()
-		}
-		h.begin(stats.Arrival{Due: due, Sent: sent, WorkerFree: true})
-		h.it.iterate(h.running, n, c.base.Add(due))
-	}
+// ranDry ends the run because there is no data left for iteration n, which is
+// not the first.
+func (c *crew) ranDry(n int64) {
+	c.dryAt.Store(n)
+	c.exhausted()
 }
 
-// await waits for an instant of the run. Only one worker waits precisely, and
-// only for the start: later, spinning would take the CPU from the load.
-func (h *hand) await(at time.Duration, precisely bool) bool {
-	if precisely {
-		return h.alarm.precisely(h.starts, h.crew.base.Add(at))
-	}
-	return h.alarm.until(h.starts, h.crew.base.Add(at))
-}
+func (c *crew) dry() bool { return c.dryAt.Load() > 0 }
 
-func (h *hand) begin(a stats.Arrival) {
-	h.shard.Arrived(a)
-	h.crew.once.Do(func() { close(h.crew.begun) })
-}
+func (c *crew) exhausted() { c.spend.Do(func() { close(c.spent) }) }

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,12 +34,18 @@ func (s stub) iterate(ctx context.Context, n int64, _ time.Time) {
 	s.shard.Iteration(stats.Iteration{Outcome: outcome})
 }
 
+func (s stub) ready(int64) bool { return true }
+
+func (s stub) counting(bool) {}
+
 func (s stub) close() { s.closed.Add(1) }
 
 type trial struct {
 	crew                 *crew
 	rec                  *stats.Recorder
 	ran, running, closed atomic.Int64
+	thinking             atomic.Int64
+	mu                   sync.Mutex
 }
 
 // newTrial is a crew that starts in a second.
@@ -46,13 +53,15 @@ func newTrial(c curve, length time.Duration, first, most int, takes func(n int64
 	t := &trial{rec: stats.NewRecorder(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "1"}}}, 2)}
 	t.crew = &crew{
 		base: time.Now().Add(time.Second), length: length, grace: 30 * time.Second,
-		first: first, most: most, shard: t.rec.Shard, begun: make(chan struct{}),
-		recruit: func(id int) iterator {
+		first: first, most: most, thinking: &t.thinking, shard: t.rec.Shard, begun: make(chan struct{}),
+		recruit: func(id int, _ place) iterator {
 			return stub{t.rec.Shard(id), takes, &t.ran, &t.running, &t.closed}
 		},
 	}
-	if c != nil {
-		t.crew.pacer = newPacer(c, 0, length, time.Second)
+	if len(c.pieces) > 0 {
+		t.crew.pacer = newPacer(schedule{curve: c, share: everything(), end: length}, 0, time.Second)
+	} else {
+		t.crew.staff = staff{curve: curve{}.forever(float64(first)), share: everything()}
 	}
 	return t
 }
@@ -126,7 +135,7 @@ func TestCrewRecoversFromAStallWithoutABurst(t *testing.T) {
 
 func TestCrewOfAClosedModelIsAlwaysBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := newTrial(nil, 10*time.Second, 3, 3, always(100*time.Millisecond))
+		tr := newTrial(curve{}, 10*time.Second, 3, 3, always(100*time.Millisecond))
 		tr.crew.run(t.Context())
 		s := tr.rec.Summary()
 		if s.Started != 300 || s.Dropped != 0 || s.Completed != 300 || s.FirstDue != 0 || s.FirstSent != 0 {
@@ -161,7 +170,7 @@ func TestCrewEndsWhateverHangs(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := rpsCurve(10)
 				if tc.closed {
-					c = nil
+					c = curve{}
 				}
 				tr := newTrial(c, 10*time.Second, 2, 2, always(tc.takes))
 				ctx, cancel := context.WithCancelCause(t.Context())

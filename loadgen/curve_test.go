@@ -10,7 +10,7 @@ import (
 
 func rpsCurve(target float64) curve { return newCurve(plan.Load{Model: "rps", Target: &target}) }
 
-func rampCurve(low, high float64, d time.Duration, shape string) curve {
+func rampLoad(low, high float64, d time.Duration, shape string) curve {
 	return newCurve(plan.Load{Model: "ramp", Min: &low, Max: &high, RampDuration: d, Shape: shape})
 }
 
@@ -42,17 +42,17 @@ func TestArrivalsOfARampSolveTheIntegral(t *testing.T) {
 		due time.Duration
 	}{
 		// Up from 0 to 100/s in 10 s: Λ = 5 t², so k is due at sqrt(k/5).
-		"from zero, first":     {rampCurve(0, 100, 30*time.Second, "thirds"), 0, 0},
-		"from zero, one":       {rampCurve(0, 100, 30*time.Second, "thirds"), 1, 447_213_595},
-		"from zero, up":        {rampCurve(0, 100, 30*time.Second, "thirds"), 125, 5 * time.Second},
-		"top begins":           {rampCurve(0, 100, 30*time.Second, "thirds"), 500, 10 * time.Second},
-		"top":                  {rampCurve(0, 100, 30*time.Second, "thirds"), 1000, 15 * time.Second},
-		"down":                 {rampCurve(0, 100, 30*time.Second, "thirds"), 1500 + 375, 25 * time.Second},
-		"hold stays":           {rampCurve(0, 100, 10*time.Second, "hold"), 500 + 1000, 20 * time.Second},
-		"min stays after":      {rampCurve(10, 100, 30*time.Second, "thirds"), 550 + 1000 + 550 + 50, 35 * time.Second},
-		"from one rate":        {rampCurve(10, 30, 20*time.Second, "hold"), 15*10 + 0, 10 * time.Second},
-		"no ramp is the top":   {rampCurve(1, 50, 0, "thirds"), 50, time.Second},
-		"no ramp, whole is up": {rampCurve(1, 50, 0, "hold"), 100, 2 * time.Second},
+		"from zero, first":     {rampLoad(0, 100, 30*time.Second, "thirds"), 0, 0},
+		"from zero, one":       {rampLoad(0, 100, 30*time.Second, "thirds"), 1, 447_213_595},
+		"from zero, up":        {rampLoad(0, 100, 30*time.Second, "thirds"), 125, 5 * time.Second},
+		"top begins":           {rampLoad(0, 100, 30*time.Second, "thirds"), 500, 10 * time.Second},
+		"top":                  {rampLoad(0, 100, 30*time.Second, "thirds"), 1000, 15 * time.Second},
+		"down":                 {rampLoad(0, 100, 30*time.Second, "thirds"), 1500 + 375, 25 * time.Second},
+		"hold stays":           {rampLoad(0, 100, 10*time.Second, "hold"), 500 + 1000, 20 * time.Second},
+		"min stays after":      {rampLoad(10, 100, 30*time.Second, "thirds"), 550 + 1000 + 550 + 50, 35 * time.Second},
+		"from one rate":        {rampLoad(10, 30, 20*time.Second, "hold"), 15*10 + 0, 10 * time.Second},
+		"no ramp is the top":   {rampLoad(1, 50, 0, "thirds"), 50, time.Second},
+		"no ramp, whole is up": {rampLoad(1, 50, 0, "hold"), 100, 2 * time.Second},
 	} {
 		if got, ok := tc.c.due(tc.k); !ok || got != tc.due {
 			t.Errorf("%s: arrival %d is due at %d, %v; want %d", name, tc.k, got, ok, tc.due)
@@ -65,7 +65,7 @@ func TestNothingIsDueWhereTheCurveEnds(t *testing.T) {
 		t.Errorf("rate 0: arrival 0 is due at %v", at)
 	}
 	// 500 up, 1000 on top, 500 down, then 0 for ever.
-	c := rampCurve(0, 100, 30*time.Second, "thirds")
+	c := rampLoad(0, 100, 30*time.Second, "thirds")
 	if at, ok := c.due(1999); !ok || at >= 30*time.Second {
 		t.Errorf("the last arrival is due at %v, %v", at, ok)
 	}
@@ -80,8 +80,8 @@ func TestNothingIsDueWhereTheCurveEnds(t *testing.T) {
 func TestACurveAskedAndDueAgree(t *testing.T) {
 	curves := map[string]curve{
 		"rps 7000": rpsCurve(7000), "rps 1/3": rpsCurve(1. / 3),
-		"thirds": rampCurve(1, 1000, 900*time.Second, "thirds"),
-		"hold":   rampCurve(0, 333, 7*time.Second, "hold"),
+		"thirds": rampLoad(1, 1000, 900*time.Second, "thirds"),
+		"hold":   rampLoad(0, 333, 7*time.Second, "hold"),
 	}
 	for name, c := range curves {
 		last := time.Duration(-1)
@@ -105,7 +105,7 @@ func TestACurveAskedAndDueAgree(t *testing.T) {
 }
 
 func TestAskedIsTheAreaUnderTheCurve(t *testing.T) {
-	c := rampCurve(0, 100, 30*time.Second, "thirds")
+	c := rampLoad(0, 100, 30*time.Second, "thirds")
 	for at, want := range map[time.Duration]float64{
 		-time.Second: 0, 0: 0, 5 * time.Second: 125, 10 * time.Second: 500, 20 * time.Second: 1500,
 		25 * time.Second: 1875, 30 * time.Second: 2000, time.Hour: 2000,
@@ -114,7 +114,7 @@ func TestAskedIsTheAreaUnderTheCurve(t *testing.T) {
 			t.Errorf("asked(%v) = %v, want %v", at, got, want)
 		}
 	}
-	if got := (curve)(nil).asked(time.Second); got != 0 {
+	if got := (curve{}).asked(time.Second); got != 0 {
 		t.Errorf("a closed model asks for %v", got)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"volley/plan"
@@ -16,84 +18,222 @@ import (
 // is tried.
 const leastDial = 2 * time.Second
 
+const greetingWait = time.Second
+
 // dialer opens the connections of a run.
 type dialer struct {
-	names    *resolver
-	override plan.ResolveTarget // zero for none
-	tls      *tls.Config        // without ServerName
-	open     func(ctx context.Context, network, addr string) (net.Conn, error)
+	names     *resolver
+	overrides map[string]detour
+	version   plan.HTTPVersion
+	greets    bool        // wait with HTTP/2 until the other side has said how many streams it takes
+	tls, bare *tls.Config // bare: without the client certificate
+	proxy     func(*http.Request) (*url.URL, error)
+	open      func(ctx context.Context, network, addr string) (net.Conn, error)
+	// What makes an HTTP connection of one that is open: givenConn in the context.
+	http1, http2 *http.Transport
 }
 
-// tlsError marks a failed handshake.
-type tlsError struct{ err error }
-
-func (e *tlsError) Error() string { return "TLS handshake: " + e.err.Error() }
-func (e *tlsError) Unwrap() error { return e.err }
+type givenConn struct{}
 
 func newDialer(c *plan.Config, local Client) (*dialer, error) {
-	cfg := &tls.Config{
-		InsecureSkipVerify: c.SkipTLSVerify, //nolint:gosec // the plan asks for it
-		NextProtos:         []string{"http/1.1"},
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+	to, err := overrides(c)
+	if err != nil {
+		return nil, err
 	}
-	if local.ClientCertPath != "" || local.ClientKeyPath != "" {
-		cert, err := tls.LoadX509KeyPair(local.ClientCertPath, local.ClientKeyPath)
-		if err != nil {
-			return nil, fmt.Errorf("load client certificate %q with key %q: %w", local.ClientCertPath, local.ClientKeyPath, err)
-		}
-		cfg.Certificates = []tls.Certificate{cert}
+	own, bare, err := tlsConfigs(c, local)
+	if err != nil {
+		return nil, err
 	}
-	return &dialer{
-		names:    newResolver(),
-		override: c.ResolveTarget,
-		tls:      cfg,
-		open:     (&net.Dialer{}).DialContext,
-	}, nil
+	d := &dialer{
+		names:     newResolver(c.DNS),
+		overrides: to,
+		version:   c.HTTP,
+		tls:       own,
+		bare:      bare,
+		open:      (&net.Dialer{}).DialContext,
+		http1:     newTransport(),
+		http2:     newTransport(),
+	}
+	if local.ProxyFromEnv {
+		d.proxy = http.ProxyFromEnvironment
+	}
+	closes := perRequest(c)
+	d.http1.Protocols.SetHTTP1(true)
+	d.http1.DisableKeepAlives = closes
+	// TLS, if any, is ours: to the transport all connections are open ones.
+	d.http2.Protocols.SetUnencryptedHTTP2(true)
+	d.http2.DisableKeepAlives = closes
+	return d, nil
 }
 
-// dial connects to an origin, TLS included.
-func (d *dialer) dial(ctx context.Context, o origin) (net.Conn, error) {
-	conn, err := d.connect(ctx, o)
-	if err != nil || o.scheme != "https" {
-		return conn, err
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return ctx.Value(givenConn{}).(net.Conn), nil
+		},
+		DisableCompression:    true,
+		ExpectContinueTimeout: time.Second,
+		Protocols:             new(http.Protocols),
 	}
-	return d.handshake(ctx, conn, o)
+}
+
+// dial opens a connection, TLS included.
+func (d *dialer) dial(ctx context.Context, r route) (*line, error) {
+	l := &line{route: r}
+	l.meter.epoch = time.Now()
+	through, err := d.proxyOf(ctx, r.origin)
+	switch {
+	case err != nil:
+	case through != nil:
+		err = d.dialProxy(ctx, l, through)
+	default:
+		err = d.dialDirect(ctx, l)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (d *dialer) dialDirect(ctx context.Context, l *line) error {
+	conn, err := d.connect(ctx, l.route.origin, &l.took)
+	if err != nil {
+		return err
+	}
+	l.http2 = d.version == "2" // known beforehand: there is nothing to ask without TLS
+	if l.route.scheme == "https" {
+		if conn, l.http2, err = d.handshake(ctx, conn, l.route, &l.took); err != nil {
+			return err
+		}
+	}
+	from := d.http1
+	if l.http2 {
+		from = d.http2
+	}
+	metered := &meteredConn{Conn: conn, meter: &l.meter}
+	var greeted chan struct{}
+	if l.http2 && d.greets {
+		greeted = make(chan struct{})
+		metered.greeted = greeted
+	}
+	l.conn, err = from.NewClientConn(context.WithValue(ctx, givenConn{}, metered), "http", l.route.addr)
+	if err != nil || greeted == nil {
+		return err
+	}
+	return greeting(ctx, l, greeted)
+}
+
+// greeting waits until the other side has greeted; without it net/http assumes
+// room for 100 requests, and those that are too many would wait where it cannot
+// be told from the target's own time. One that does not greet is used as it is.
+func greeting(ctx context.Context, l *line, greeted <-chan struct{}) error {
+	limit := time.NewTimer(greetingWait)
+	defer limit.Stop()
+	select {
+	case <-greeted:
+	case <-limit.C:
+	case <-ctx.Done():
+		_ = l.conn.Close()
+		return ctx.Err()
+	}
+	return nil
 }
 
 // handshake closes conn if it fails.
-func (d *dialer) handshake(ctx context.Context, conn net.Conn, o origin) (net.Conn, error) {
-	cfg := d.tls.Clone()
-	cfg.ServerName, _, _ = net.SplitHostPort(o.addr)
+func (d *dialer) handshake(ctx context.Context, conn net.Conn, r route, took *timing) (net.Conn, bool, error) {
+	began := time.Now()
+	cfg := d.config(r)
+	cfg.ServerName, _, _ = net.SplitHostPort(r.addr)
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
-		return nil, &tlsError{err}
+		return nil, false, &tlsError{err}
 	}
-	return secure, nil
+	took.tls = time.Since(began)
+	h2, err := agreed(d.version, secure.ConnectionState().NegotiatedProtocol)
+	if err != nil {
+		_ = conn.Close()
+	}
+	return secure, h2, err
+}
+
+func (d *dialer) config(r route) *tls.Config {
+	if r.bare {
+		return d.bare.Clone()
+	}
+	return d.tls.Clone()
+}
+
+// proxyOf is the proxy that the environment names for an origin, or nil.
+func (d *dialer) proxyOf(ctx context.Context, o origin) (*url.URL, error) {
+	if d.proxy == nil {
+		return nil, nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.scheme+"://"+o.addr+"/", http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("find the proxy for %s: %w", o.addr, err)
+	}
+	return d.proxy(req)
+}
+
+// dialProxy leaves the way through a proxy to net/http. The transport serves
+// this one connection, so that what TLS agrees on can be told.
+func (d *dialer) dialProxy(ctx context.Context, l *line, proxy *url.URL) error {
+	if l.route.scheme == "http" && d.version == "2" {
+		return fmt.Errorf("connect to %s through a proxy: HTTP/2 without TLS cannot pass it (config.http 1.1, or an https URL)", l.route.addr)
+	}
+	t, negotiated := newTransport(), ""
+	t.Proxy = http.ProxyURL(proxy)
+	t.DisableKeepAlives = d.http1.DisableKeepAlives
+	t.Protocols.SetHTTP1(d.version != "2")
+	t.Protocols.SetHTTP2(d.version != "1.1")
+	t.TLSClientConfig = d.config(l.route)
+	t.TLSClientConfig.VerifyConnection = func(s tls.ConnectionState) error {
+		negotiated = s.NegotiatedProtocol
+		return nil
+	}
+	t.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		conn, err := d.connect(ctx, origin{scheme: proxy.Scheme, addr: addr}, &l.took)
+		if err != nil {
+			return nil, err
+		}
+		return &meteredConn{Conn: conn, meter: &l.meter}, nil
+	}
+	conn, err := t.NewClientConn(ctx, l.route.scheme, l.route.addr)
+	if err != nil {
+		return fmt.Errorf("connect to %s through a proxy: %w", l.route.addr, err)
+	}
+	if l.route.scheme == "https" {
+		l.http2, err = agreed(d.version, negotiated)
+	}
+	if err != nil {
+		_ = conn.Close()
+	}
+	l.conn = conn
+	l.meter.rearm() // what has passed was the proxy's
+	return err
 }
 
 // connect tries a host's addresses one after the other.
-func (d *dialer) connect(ctx context.Context, o origin) (net.Conn, error) {
+func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(o.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %q: %w", o.addr, err)
 	}
-	if d.override.Host != "" && host == d.override.Host {
-		return d.open(ctx, "tcp", net.JoinHostPort(d.override.IP, d.overridePort(o.scheme, port)))
+	began := time.Now()
+	if to, ok := d.overrides[host]; ok {
+		conn, err := d.open(ctx, "tcp", to.leads(o.scheme, port))
+		took.connect = time.Since(began)
+		return conn, err
 	}
 	addrs, err := d.names.addresses(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	return d.firstThatAnswers(ctx, addrs, port)
-}
-
-// overridePort is the override's only where the URL names no port of its own.
-func (d *dialer) overridePort(scheme, port string) string {
-	if port == defaultPort(scheme) && d.override.Port != "" {
-		return d.override.Port
-	}
-	return port
+	found := time.Now()
+	conn, err := d.firstThatAnswers(ctx, addrs, port)
+	took.dns, took.connect = found.Sub(began), time.Since(found)
+	return conn, err
 }
 
 func (d *dialer) firstThatAnswers(ctx context.Context, addrs []netip.Addr, port string) (net.Conn, error) {

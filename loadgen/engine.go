@@ -17,6 +17,23 @@ type Job struct {
 	Region        string
 	Seed          int64
 	Client        Client
+	Files         Files
+	Share         Share
+	// Rows is the part of a data file's rows that is this node's where the plan
+	// splits them (dataFile.split). The zero value stands for Share.
+	Rows Share
+}
+
+// Files says where the files that a plan names are found. The zero value is a
+// plan without any.
+type Files struct {
+	Folder string // relative names begin here
+	// Local is true for a plan from a local file: it may name files anywhere,
+	// and what is not in Folder is looked for in the working directory.
+	Local bool
+	// Copies are the plan's files where they lie on this machine, by the names
+	// that the plan has for them. Unless it is nil, files are nowhere else.
+	Copies map[string]string
 }
 
 // Client holds the node-local settings of the load's HTTP client, those that
@@ -25,7 +42,9 @@ type Client struct {
 	ClientCertPath string
 	ClientKeyPath  string
 	ProxyFromEnv   bool
-	ThinkTimeScale float64 // multiplies think times; 1 leaves them
+	ThinkTimeScale float64 // multiplies think times; 1 leaves them, 0 skips them
+	// Env is what ${env.NAME} stands for in a plan; no other name is known.
+	Env map[string]string
 }
 
 // ErrUnknownRun is returned by Run for a run that was not prepared.

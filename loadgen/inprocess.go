@@ -38,9 +38,9 @@ func NewInProcess(log *slog.Logger) *InProcess {
 }
 
 // Prepare refuses a plan that does not parse (plan.Errors), that asks for what
-// Unsupported lists, or whose requests cannot be made. Another version under
-// the id of a prepared run replaces it; under that of a running one it is an
-// error.
+// Unsupported lists, or whose requests cannot be made. Another version, or
+// another share, under the id of a prepared run replaces it; under that of a
+// running one it is an error.
 func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 	if known, err := e.known(job); known || err != nil {
 		return err
@@ -67,7 +67,7 @@ func (e *InProcess) lookUp(job Job) (bool, error) {
 	switch {
 	case h == nil:
 		return false, nil
-	case h.version == job.ConfigVersion:
+	case h.version == job.ConfigVersion && h.run.job.Share.equal(job.Share) && h.run.job.Rows.equal(job.Rows):
 		return true, nil
 	case h.running:
 		return false, fmt.Errorf("prepare run %s: it is running with config %s, not %s", job.RunID, h.version, job.ConfigVersion)

@@ -5,25 +5,30 @@ import (
 	"time"
 )
 
-// A backlog is worked off at no more than 110 % of the curve over any second:
-// 109 % and a burst of 10 ms, without which the ordinary jitter of a worker
-// would already hold arrivals back.
+// A backlog is worked off at no more than 110 % of the curve. In units of Λ the
+// arrivals of a backlog keep 1/1.1 apart: then those in a window, but the
+// first, fit into 110 % of what the curve asks between its ends, for a window
+// of any length and wherever the curve goes.
 const (
-	catchUpPct   = 109
-	catchUpBurst = 10 * time.Millisecond
+	catchUp = 1.1
+	// catchUpWindow is the length for which the rule is made: once in it, one
+	// arrival is always allowed.
+	catchUpWindow = time.Second
 )
 
-// pacer hands out the arrivals of a curve, each once, in order. Times are
-// since the run's start and come in as arguments: it is arithmetic behind a
-// mutex.
+// pacer hands out arrivals, each once, in order. Times are since the run's
+// start and come in as arguments: it is arithmetic behind a mutex.
 type pacer struct {
-	curve      curve
 	maxBacklog time.Duration // age at which an unsent arrival is dropped
+	sluice     *sluice
 
-	mu      sync.Mutex
-	next    int64         // the arrival to hand out
-	total   int64         // arrivals due before the run's end
-	allowed time.Duration // no arrival before it, by the catch-up rule
+	mu     sync.Mutex
+	queue  *arrivals
+	ended  bool
+	sent   bool
+	last   time.Duration // release of the last one handed out, if sent
+	place  float64       // and where that is in Λ
+	behind bool          // a backlog exists and is worked off
 }
 
 // ticket is an arrival handed to a worker, which sends it at release.
@@ -33,49 +38,94 @@ type ticket struct {
 	release time.Duration // due, or later if held back
 	free    bool          // the worker was there before the arrival fell due
 	catchUp bool          // held back by the catch-up rule
+	first   bool          // of all that the pacer handed out
 }
 
-// newPacer starts at the place of the curve that joined has reached; end is
-// where arrivals stop.
-func newPacer(c curve, joined, end, maxBacklog time.Duration) *pacer {
-	p := &pacer{curve: c, maxBacklog: maxBacklog, total: c.index(end)}
-	p.next = min(c.index(joined), p.total)
+// drops is how many arrivals were found too old.
+type drops struct {
+	expired int64 // nobody came for them in time
+	held    int64 // the catch-up rule would have held them too long
+}
+
+// newPacer starts at the place of the curve that joined has reached.
+func newPacer(s schedule, joined, maxBacklog time.Duration) *pacer {
+	p := &pacer{maxBacklog: maxBacklog, sluice: newSluice(s), queue: newArrivals(s)}
+	p.queue.skip(joined)
 	return p
 }
 
-// take hands out the next arrival; ok is false if there is none left. dropped
-// is how many it found too old on the way.
-func (p *pacer) take(now time.Duration) (t ticket, dropped int64, ok bool) {
+// take hands out the next arrival; ok is false if there is none left.
+func (p *pacer) take(now time.Duration) (t ticket, d drops, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	dropped = p.expire(now)
-	for ; p.next < p.total; p.next++ {
-		due, _ := p.curve.due(p.next)
-		release := max(due, p.allowed)
-		if release-due > p.maxBacklog {
-			dropped++
+	d.expired = p.expire(now)
+	for q := p.queue; !p.over(); q.advance() {
+		release, place := p.release(now)
+		if release-q.due > p.maxBacklog {
+			d.held += q.one()
 			continue
 		}
-		p.hold(p.next, due, max(release, now))
 		t = ticket{
-			index: p.next, due: due, release: release,
-			free:    now <= due && release == due,
-			catchUp: release > due && release > now,
+			index: q.k, due: q.due, release: release,
+			free:    now <= q.due && release == q.due,
+			catchUp: release > q.due && release > now,
+			first:   !p.sent,
 		}
-		p.next++
-		return t, dropped, true
+		p.sent, p.last, p.place = true, release, place
+		q.advance()
+		return t, d, true
 	}
-	return ticket{}, dropped, false
+	return ticket{}, d, false
 }
 
-// hold moves the catch-up limit on: arrival k, due at due, goes out at sent.
-func (p *pacer) hold(k int64, due, sent time.Duration) {
-	after, ok := p.curve.due(k + 1)
-	if !ok {
-		return
+func (p *pacer) over() bool { return p.ended || p.queue.none }
+
+// release is when the arrival at the head, taken at now, goes out. Until it is
+// late by more than a tenth of a second's load, that is as soon as it can:
+// arrivals that are all that little late keep to the rule by themselves, and the
+// ordinary jitter of workers is made up for at once. Behind that there is a
+// backlog until an arrival is on time again.
+func (p *pacer) release(now time.Duration) (release time.Duration, place float64) {
+	q := p.queue
+	release = max(q.due, now)
+	p.behind = p.behind || p.overdue(release)
+	if p.behind && p.sent {
+		if at, place := p.spaced(); at > release {
+			return at, place
+		}
 	}
-	gap := time.Duration(float64(after-due) * 100 / catchUpPct)
-	p.allowed = max(p.allowed, sent-catchUpBurst) + gap
+	if release == q.due {
+		p.behind = false
+		return release, q.level
+	}
+	return release, q.curve.asked(release)
+}
+
+// lateAfter is how long after due a start is late.
+const lateAfter = time.Millisecond
+
+// overdue is true if the arrival at the head, ready to go at ready, is late by
+// more than the rule has room for.
+func (p *pacer) overdue(ready time.Duration) bool {
+	q := p.queue
+	if ready-q.due <= lateAfter {
+		return false
+	}
+	least := q.curve.low(ready-catchUpWindow, ready+catchUpWindow) * catchUpWindow.Seconds()
+	return q.curve.asked(ready)-q.level > (catchUp-1)*least
+}
+
+// spaced is the earliest the next one of a backlog may follow the last, and
+// where that is in Λ, without the rounding to nanoseconds, which would add up. A
+// node that shares the curve keeps its part of it.
+func (p *pacer) spaced() (at time.Duration, place float64) {
+	c := p.queue.curve
+	place = p.place + 1/(catchUp*p.queue.share.fraction())
+	at, ok := c.reach(place)
+	if latest := p.last + catchUpWindow; !ok || at > latest {
+		return latest, c.asked(latest)
+	}
+	return at, place
 }
 
 // drop removes the arrivals that are too old at now and returns how many.
@@ -86,27 +136,28 @@ func (p *pacer) drop(now time.Duration) int64 {
 }
 
 func (p *pacer) expire(now time.Duration) int64 {
-	if p.next >= p.total {
+	if p.over() {
 		return 0
 	}
-	if due, _ := p.curve.due(p.next); now-due <= p.maxBacklog {
-		return 0
-	}
-	return p.skipTo(p.curve.index(now - p.maxBacklog))
+	return p.queue.skip(now - p.maxBacklog)
 }
 
 // stop ends the handing out; it returns how many arrivals due by now were left.
 func (p *pacer) stop(now time.Duration) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := p.skipTo(p.curve.index(now + 1))
-	p.next = p.total
+	left := int64(0)
+	if !p.over() {
+		left = p.queue.skip(now + 1)
+	}
+	p.ended = true
 	return left
 }
 
-func (p *pacer) skipTo(k int64) int64 {
-	k = min(max(k, p.next), p.total)
-	n := k - p.next
-	p.next = k
-	return n
+// spent is true if as many arrivals as the plan wants have been handed out or
+// dropped.
+func (p *pacer) spent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queue.spent()
 }

@@ -6,36 +6,36 @@ import (
 )
 
 func TestPacerHandsOutEachArrivalOnce(t *testing.T) {
-	p := newPacer(rpsCurve(100), 0, 10*time.Second, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, 0, time.Second)
 	for k := range int64(1000) {
 		got, dropped, ok := p.take(time.Duration(k)*10*time.Millisecond - time.Millisecond)
-		want := ticket{index: k, due: time.Duration(k) * 10 * time.Millisecond, free: true}
+		want := ticket{index: k, due: time.Duration(k) * 10 * time.Millisecond, free: true, first: k == 0}
 		want.release = want.due
-		if !ok || dropped != 0 || got != want {
-			t.Fatalf("take %d = %+v, %d, %v; want %+v", k, got, dropped, ok, want)
+		if !ok || dropped != (drops{}) || got != want {
+			t.Fatalf("take %d = %+v, %v, %v; want %+v", k, got, dropped, ok, want)
 		}
 	}
-	if got, dropped, ok := p.take(9991 * time.Millisecond); ok || dropped != 0 {
-		t.Errorf("after the last arrival there is %+v, dropped %d", got, dropped)
+	if got, dropped, ok := p.take(9991 * time.Millisecond); ok || dropped != (drops{}) {
+		t.Errorf("after the last arrival there is %+v, dropped %v", got, dropped)
 	}
 }
 
 func TestPacerJoinsTheCurveAtItsPlace(t *testing.T) {
 	for joined, want := range map[time.Duration]int64{0: 0, 1: 1, time.Second: 100, 1234 * time.Millisecond: 124, time.Hour: 1000} {
-		p := newPacer(rpsCurve(100), joined, 10*time.Second, time.Second)
+		p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, joined, time.Second)
 		got, dropped, ok := p.take(joined)
-		if dropped != 0 || ok != (want < 1000) || ok && got.index != want {
-			t.Errorf("joined at %v: %+v, dropped %d, %v; want arrival %d", joined, got, dropped, ok, want)
+		if dropped != (drops{}) || ok != (want < 1000) || ok && got.index != want {
+			t.Errorf("joined at %v: %+v, dropped %v, %v; want arrival %d", joined, got, dropped, ok, want)
 		}
 	}
 }
 
 func TestPacerDropsTheOldestAndKeepsTheRest(t *testing.T) {
-	p := newPacer(rpsCurve(100), 0, 10*time.Second, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, 0, time.Second)
 	// At 3 s all before 2 s is older than the backlog allows.
 	got, dropped, ok := p.take(3 * time.Second)
-	if !ok || dropped != 200 || got.index != 200 || got.free || got.catchUp {
-		t.Fatalf("take = %+v, dropped %d, %v; want arrival 200 after 200 dropped", got, dropped, ok)
+	if !ok || dropped.expired != 200 || got.index != 200 || got.free || got.catchUp {
+		t.Fatalf("take = %+v, dropped %v, %v; want arrival 200 after 200 dropped", got, dropped, ok)
 	}
 	if n := p.drop(4 * time.Second); n != 99 {
 		t.Errorf("a second later %d are dropped, want 99 (201 to 299)", n)
@@ -43,7 +43,7 @@ func TestPacerDropsTheOldestAndKeepsTheRest(t *testing.T) {
 	if n := p.stop(5 * time.Second); n != 201 {
 		t.Errorf("stop finds %d arrivals due and unsent, want 201 (300 to 500)", n)
 	}
-	if _, n, ok := p.take(6 * time.Second); ok || n != 0 {
+	if _, n, ok := p.take(6 * time.Second); ok || n != (drops{}) {
 		t.Errorf("after stop there is an arrival, or %d dropped", n)
 	}
 }
@@ -52,13 +52,13 @@ func TestPacerDropsTheOldestAndKeepsTheRest(t *testing.T) {
 // is given after a stall of 0.9 s.
 func TestPacerCatchesUpAtMost110Percent(t *testing.T) {
 	const rate = 1000
-	p := newPacer(rpsCurve(rate), 0, 60*time.Second, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: 60 * time.Second}, 0, time.Second)
 	now := 900 * time.Millisecond
 	var sent []time.Duration
 	var held, dropped int64
 	for {
 		got, n, ok := p.take(now)
-		dropped += n
+		dropped += n.expired + n.held
 		if !ok {
 			break
 		}
@@ -72,7 +72,7 @@ func TestPacerCatchesUpAtMost110Percent(t *testing.T) {
 		sent = append(sent, now)
 	}
 	if len(sent)+int(dropped) != 60*rate || dropped != 0 {
-		t.Errorf("sent %d and dropped %d of %d", len(sent), dropped, 60*rate)
+		t.Errorf("sent %d and dropped %v of %d", len(sent), dropped, 60*rate)
 	}
 	for i := range sent {
 		if j := i + rate*110/100 + 1; j < len(sent) && sent[j]-sent[i] < time.Second {
@@ -89,15 +89,15 @@ func TestPacerCatchesUpAtMost110Percent(t *testing.T) {
 }
 
 func TestPacerDoesNotHoldBackOrdinaryJitter(t *testing.T) {
-	p := newPacer(rpsCurve(1000), 0, time.Second, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(1000), share: everything(), end: time.Second}, 0, time.Second)
 	now := time.Duration(0)
 	for {
 		got, dropped, ok := p.take(now)
 		if !ok {
 			break
 		}
-		if dropped != 0 || got.catchUp {
-			t.Fatalf("at %v: %+v, dropped %d", now, got, dropped)
+		if dropped != (drops{}) || got.catchUp {
+			t.Fatalf("at %v: %+v, dropped %v", now, got, dropped)
 		}
 		// The worker is back 5 ms late for every tenth arrival.
 		now = max(now, got.release)

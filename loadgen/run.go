@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,15 +14,6 @@ import (
 
 	"volley/plan"
 	"volley/stats"
-)
-
-// How connections are opened before the start: neither the target nor a name
-// server shall take it for an attack.
-const (
-	connectEvery   = time.Second / 500
-	connectAtOnce  = 128
-	connectMargin  = 5 * time.Millisecond // before the start nobody dials any more
-	connectReserve = 2 * time.Second      // on top of what the rate needs
 )
 
 // rederiveAt is how long before the start it is read off the wall clock once
@@ -35,15 +27,20 @@ type run struct {
 	job    Job
 	plan   *plan.Plan
 	script *script
-	dialer *dialer
+	net    *network
 	seed   uint64
 	bodies atomic.Uint64
 	log    *slog.Logger
 
+	thinking atomic.Int64 // workers that think between two steps
+	notices  notices
+
 	rec    *stats.Recorder
-	curve  curve
+	warm   *stats.Recorder // of what is sent during warmup, which nobody reads
+	work   workload
 	joined time.Duration
 	base   time.Time
+	lasted time.Duration // of a run that has ended
 	cpu    cpuMeter
 }
 
@@ -56,27 +53,40 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 	if lines := Unsupported(p); len(lines) > 0 {
 		return nil, errors.New(strings.Join(lines, "\n"))
 	}
-	s, err := compile(p)
+	work, err := newWorkload(p, job.Share)
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDialer(&p.Config, job.Client)
+	s, err := compile(p, &job)
 	if err != nil {
 		return nil, err
 	}
-	return &run{
-		job: job, plan: p, script: s, dialer: d, seed: seedOf(job, p), log: log,
-		rec:   stats.NewRecorder(s.layout, runtime.GOMAXPROCS(0)),
-		curve: newCurve(p.Load),
-	}, nil
+	s.hiddenColumns(log, job.RunID)
+	n, err := newNetwork(p, job.Client, work.most())
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		job: job, plan: p, script: s, net: n, seed: seedOf(job, p), log: log,
+		rec:     stats.NewRecorder(work.layout(s.layout, p), runtime.GOMAXPROCS(0)),
+		warm:    stats.NewRecorder(stats.Layout{Steps: s.layout.Steps, NoHistograms: true}, 1),
+		work:    work,
+		notices: notices{log: log, runID: job.RunID},
+	}
+	n.dialer.names.failed = func() { r.rec.Shard(0).LookupFailed() }
+	return r, nil
 }
 
 // seedOf mixes the node in: nodes that draw alike would send alike at the same
-// instant.
+// instant. Nodes that share one curve must agree on its arrivals, and no two of
+// them have the same one.
 func seedOf(job Job, p *plan.Plan) uint64 {
 	seed := job.Seed
 	if p.Config.Seed != nil {
 		seed = *p.Config.Seed
+	}
+	if len(job.Share.Weights) > 0 {
+		return uint64(seed)
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(job.NodeID))
@@ -85,19 +95,24 @@ func seedOf(job Job, p *plan.Plan) uint64 {
 
 // execute runs until the run has ended and drained.
 func (r *run) execute(ctx context.Context, start time.Time, live func(*stats.Summary)) *stats.Summary {
-	clients := r.connect(ctx, monotonic(start))
+	clients := make([]*client, r.work.first())
+	for i := range clients {
+		clients[i] = r.net.client()
+	}
+	r.connect(ctx, monotonic(start), clients)
 	r.settle(ctx, start)
 	c := r.crew(clients)
 	done := make(chan struct{})
 	var reporter sync.WaitGroup
 	reporter.Go(func() { r.report(c, done, live) })
-	c.run(ctx)
+	r.lasted = c.run(ctx)
 	close(done)
 	reporter.Wait()
 	for _, cl := range clients {
 		cl.close() // also of those no worker has come to use
 	}
-	return r.snapshot(true)
+	r.net.close()
+	return r.snapshot(c, true)
 }
 
 // settle fixes the start by the monotonic clock.
@@ -109,107 +124,44 @@ func (r *run) settle(ctx context.Context, start time.Time) {
 	r.cpu = newCPUMeter()
 }
 
-// connect gives the first workers their clients and, during the lead, their
-// connections. What fails here is tried again with the first request.
-func (r *run) connect(ctx context.Context, base time.Time) []*client {
-	clients := make([]*client, firstWorkers(r.plan))
-	for i := range clients {
-		clients[i] = newClient(r.dialer, &r.plan.Config, r.job.Client)
-	}
-	if r.job.Client.ProxyFromEnv {
-		return clients // whom to connect to is the transport's affair
-	}
-	ctx, cancel := context.WithDeadline(ctx, base.Add(-connectMargin))
-	defer cancel()
-	var a alarm
-	needed := time.Duration(len(clients)*len(r.script.origins)) * connectEvery
-	if a.until(ctx, base.Add(-needed-connectReserve)) {
-		r.connectAll(ctx, clients)
-	}
-	return clients
+// readyClients are those of the first workers, each given out once: a worker
+// that comes in another's place makes a client of its own.
+type readyClients struct {
+	mu sync.Mutex
+	of []*client
 }
 
-func (r *run) connectAll(ctx context.Context, clients []*client) {
-	var (
-		group  sync.WaitGroup
-		failed firstError
-		slots  = make(chan struct{}, connectAtOnce)
-		pace   = time.NewTicker(connectEvery)
-	)
-	defer pace.Stop()
-	for _, cl := range clients {
-		for _, o := range r.script.origins {
-			if !admit(ctx, slots, pace.C) {
-				break
-			}
-			group.Go(func() {
-				defer func() { <-slots }()
-				failed.note(cl.prepare(ctx, o))
-			})
-		}
+// take returns nil if there is none for the worker.
+func (r *readyClients) take(worker int) *client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if worker >= len(r.of) {
+		return nil
 	}
-	group.Wait()
-	if failed.err != nil {
-		r.log.Warn("connections could not be opened before the start", "event", "connect_ahead_failed",
-			"run_id", r.job.RunID, "failed", failed.n, "first_error", failed.err.Error())
-	}
-}
-
-// admit waits for a slot and for the next tick; false once ctx is done.
-func admit(ctx context.Context, slots chan<- struct{}, tick <-chan time.Time) bool {
-	select {
-	case <-tick:
-	case <-ctx.Done():
-		return false
-	}
-	select {
-	case slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// firstError counts errors and keeps the first.
-type firstError struct {
-	mu  sync.Mutex
-	n   int
-	err error
-}
-
-func (f *firstError) note(err error) {
-	if err == nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n++
-	if f.err == nil {
-		f.err = err
-	}
+	c := r.of[worker]
+	r.of[worker] = nil
+	return c
 }
 
 func (r *run) crew(clients []*client) *crew {
 	p := r.plan
 	c := &crew{
-		base: r.base, joined: r.joined, length: p.Config.Duration, grace: p.Config.GracefulStop,
-		first: len(clients), most: mostWorkers(p),
-		shard: r.rec.Shard, begun: make(chan struct{}),
+		base: r.base, joined: r.joined, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
+		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), most: r.work.most(),
+		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}),
 	}
-	c.recruit = func(worker int) iterator {
-		u := &user{
-			script: r.script, config: &p.Config, seed: r.seed, bodies: &r.bodies,
-			shard: r.rec.Shard(worker), base: r.base,
-		}
-		if worker < len(clients) {
-			u.client = clients[worker]
-		} else {
-			u.client = newClient(r.dialer, &p.Config, r.job.Client)
+	c.limit, c.none = r.work.ownLimit()
+	ready := &readyClients{of: slices.Clone(clients)}
+	c.recruit = func(worker int, turn place) iterator {
+		u := newUser(r, worker, turn)
+		u.client = ready.take(worker)
+		if u.client == nil {
+			u.client = r.net.client()
 		}
 		return u
 	}
 	if !p.Load.Closed() {
-		c.pacer = newPacer(r.curve, r.joined, p.Config.Duration, p.Load.MaxBacklog)
+		c.pacer = newPacer(r.work.schedule(r.seed), r.joined, p.Load.MaxBacklog)
 	}
 	return c
 }
@@ -225,12 +177,9 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	for {
-		if c.pacer != nil {
-			// Workers that all hang would never notice that arrivals grow old.
-			c.shard(0).Dropped(c.pacer.drop(c.now()))
-		}
+		c.observe(r.rec, r.cpu.percent())
 		if live != nil {
-			live(r.snapshot(false))
+			live(r.snapshot(c, false))
 		}
 		select {
 		case <-tick.C:
@@ -241,19 +190,41 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 }
 
 // snapshot is the cumulative summary with everything that names the run.
-func (r *run) snapshot(ended bool) *stats.Summary {
-	s, c := r.rec.Summary(), &r.plan.Config
+func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
+	s, cfg := r.rec.Summary(), &r.plan.Config
 	s.RunID, s.ConfigVersion = r.job.RunID, r.job.ConfigVersion
 	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, r.plan.Metadata.Tenant
 	s.StartedAt, s.Elapsed = r.base.Round(0), max(time.Since(r.base), 0)
-	s.Planned, s.Warmup = c.Duration, c.Warmup
-	s.Ended, s.Closed = ended, r.plan.Load.Closed()
-	s.Workers = int64(c.Workers)
-	upTo := min(s.Elapsed, s.Planned)
+	s.Planned, s.Warmup = cfg.Duration, cfg.Warmup
+	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit
+	s.Workers = int64(r.work.wanted)
+	c.firstArrival(s)
 	if ended {
-		upTo = s.Planned
+		r.conclude(s, c.byNumber(), c.dry())
+	} else {
+		s.Target = r.asked(min(s.Elapsed, r.work.length))
 	}
-	s.Target = max(r.curve.asked(upTo)-r.curve.asked(r.joined), 0)
 	s.Generator.CPUPct = r.cpu.percent()
 	return s
+}
+
+// conclude settles what a run that has ended was asked for. byNumber is true if
+// it has done all its iterations, sooner than planned; dry, if its data was used
+// up.
+func (r *run) conclude(s *stats.Summary, byNumber, dry bool) {
+	if byNumber || r.work.length == endless {
+		s.Planned = r.lasted
+	}
+	s.Target = r.asked(s.Planned)
+	switch {
+	case byNumber && (dry || r.work.byRequest()):
+		s.Target = min(s.Target, float64(s.Due())) // what came due after the last iteration is nobody's
+	case byNumber:
+		s.Target = r.asked(endless) // all of them
+	}
+}
+
+// asked is how many arrivals of this node count until t.
+func (r *run) asked(t time.Duration) float64 {
+	return max(r.work.asked(t)-r.work.asked(r.joined), 0)
 }

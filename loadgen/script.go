@@ -7,20 +7,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"volley/plan"
 	"volley/stats"
 )
-
-// What the plan package fills in where a plan is silent. Only these are
-// executed so far.
-var defaultDNS = plan.DNS{TTL: 5 * time.Minute, Select: "roundRobin"}
-
-const defaultMaxBody = plan.Size(10 << 20)
 
 // script is a plan's scenarios made ready to send: read only, shared by all
 // workers of a run.
@@ -31,20 +27,38 @@ type script struct {
 	layout    stats.Layout
 }
 
-type scenario struct{ steps []step }
+type scenario struct {
+	steps []step
+	names names // of its variables
+	feed  *feed // nil without a data file
+}
 
 // step is a request template with what is asked of its response.
 type step struct {
-	index     int // in the layout
-	method    string
-	url       *url.URL
-	host      string // Host header, "" for the URL's own
-	header    http.Header
-	body      string
-	bodySize  int64 // random body of that size, in bytes
-	timeout   time.Duration
-	statuses  []plan.Assertion
-	continues bool // the iteration goes on after a failure
+	index      int // in the layout
+	method     string
+	url        *url.URL // nil if it varies; then address makes it
+	address    address
+	host       string // Host header, "" for the URL's own
+	header     http.Header
+	varying    []varyingHeader
+	traced     bool // each request gets a trace context
+	payload    payload
+	timeout    time.Duration // of an attempt
+	retries    int
+	retryDelay time.Duration
+	extract    []extractor
+	asserts    []assertion
+	readsBody  bool          // an extractor or assertion does
+	cache      time.Duration // how long its variables are good for, 0 for not
+	think      plan.ThinkTime
+	continues  bool // the iteration goes on after a failure
+}
+
+// varyingHeader is a header with variables.
+type varyingHeader struct {
+	name  string // canonical
+	value template
 }
 
 // origin is what a connection leads to.
@@ -55,7 +69,7 @@ func originOf(u *url.URL) origin {
 	if port == "" {
 		port = defaultPort(u.Scheme)
 	}
-	return origin{u.Scheme, net.JoinHostPort(strings.ToLower(u.Hostname()), port)}
+	return origin{u.Scheme, net.JoinHostPort(asciiHost(u.Hostname()), port)}
 }
 
 func defaultPort(scheme string) string {
@@ -65,25 +79,36 @@ func defaultPort(scheme string) string {
 	return "80"
 }
 
-// compile builds the script; the error lists every template that makes no
-// request.
-func compile(p *plan.Plan) (*script, error) {
+// compile builds the script for a job; the error lists every template that
+// makes no request.
+func compile(p *plan.Plan, job *Job) (*script, error) {
 	s := &script{}
 	var errs []error
+	files := &files{from: job.Files}
+	feeds, err := newFeeds(p, job, files)
+	if err != nil {
+		return nil, err
+	}
 	var sum float64
 	for i := range p.Scenarios {
 		from := &p.Scenarios[i]
-		var to scenario
+		to := scenario{names: names{}}
+		in := &parser{job: job, names: to.names}
 		for j := range from.Steps {
-			st, err := newStep(&p.Config, from, &from.Steps[j])
+			st, err := in.step(&p.Config, from, &from.Steps[j], files)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("scenarios[%d].steps[%d].%w", i, j, err))
 				continue
 			}
 			st.index = len(s.layout.Steps)
 			s.layout.Steps = append(s.layout.Steps, stats.StepKey{Scenario: from.Name, Step: from.Steps[j].Name})
-			s.reaches(originOf(st.url))
+			if o, ok := st.origin(); ok {
+				s.reaches(o)
+			}
 			to.steps = append(to.steps, st)
+		}
+		if to.feed, err = feeds.of(from, to.names); err != nil {
+			errs = append(errs, fmt.Errorf("scenarios[%d].dataFile.%w", i, err))
 		}
 		sum += from.Weight
 		s.scenarios, s.shares = append(s.scenarios, to), append(s.shares, sum)
@@ -115,70 +140,139 @@ func (s *script) pick(seed uint64, n int64) *scenario {
 	return &s.scenarios[len(s.scenarios)-1]
 }
 
-func newStep(c *plan.Config, sc *plan.Scenario, from *plan.Step) (step, error) {
-	u, err := target(c.BaseURL, &from.Request)
-	if err != nil {
-		return step{}, err
-	}
+func (p *parser) step(c *plan.Config, sc *plan.Scenario, from *plan.Step, files *files) (step, error) {
 	st := step{
-		method:    from.Request.Method,
-		url:       u,
-		header:    http.Header{},
-		body:      from.Request.Body,
-		bodySize:  int64(from.Request.BodySize),
-		timeout:   cmp.Or(from.Timeout, sc.Config.Timeout, c.Timeout),
-		statuses:  from.Assertions,
-		continues: from.ContinueOnFailure,
+		method:     from.Request.Method,
+		header:     http.Header{},
+		timeout:    cmp.Or(from.Timeout, sc.Config.Timeout, c.Timeout),
+		retries:    sc.Config.RetryCount,
+		retryDelay: sc.Config.RetryDelay,
+		continues:  from.ContinueOnFailure,
 	}
-	st.setHeaders(c.CustomHeaders, from.Request.Headers)
-	st.signIn()
-	if err := checkHeader(st.header); err != nil {
-		return step{}, err
+	if from.Cache != nil {
+		st.cache = from.Cache.TTL
 	}
+	if from.ThinkTime != nil {
+		st.think = *from.ThinkTime
+	}
+	for _, part := range []func() error{
+		func() (err error) { st.payload, err = p.payload(&from.Request, files); return err },
+		func() error { return st.setHeaders(p, c, from.Request.Headers) },
+		func() error { return st.setURL(p, c.BaseURL, &from.Request) },
+		func() error { return checkHeader(st.header) },
+		func() error { return st.checkFraming() },
+		func() (err error) { st.extract, err = p.extractors(from.Extract); return err },
+		func() (err error) { st.asserts, err = p.assertions(from.Assertions); return err },
+	} {
+		if err := part(); err != nil {
+			return st, err
+		}
+	}
+	st.readsBody = slices.ContainsFunc(st.extract, func(e extractor) bool { return e.readsBody() }) ||
+		slices.ContainsFunc(st.asserts, func(a assertion) bool { return a.readsBody() })
 	return st, nil
 }
 
+// setURL finds the URL of a step whose every request has the same one.
+func (st *step) setURL(p *parser, base string, r *plan.Request) error {
+	var err error
+	if st.address, err = p.address(base, r); err != nil || !st.address.static() {
+		return err
+	}
+	c := trip{req: &http.Request{Header: st.header}, own: true}
+	if c.req.URL, err = st.address.url(&scope{}); err != nil {
+		return err
+	}
+	c.signIn()
+	st.url = c.req.URL
+	return nil
+}
+
+func (st *step) origin() (origin, bool) {
+	if st.url != nil {
+		return originOf(st.url), true
+	}
+	return st.address.origin()
+}
+
 // setHeaders gives a request what the predecessor's had (Accept, no
-// User-Agent), then the plan's; a step's header replaces one of the same name.
-func (st *step) setHeaders(common, own []plan.Header) {
+// User-Agent), then the plan's; a step's header replaces one of the same name,
+// and so does the type of a form that of a common header.
+func (st *step) setHeaders(p *parser, c *plan.Config, own []plan.Header) error {
 	st.header.Set("Accept", "*/*")
 	// An empty value is how net/http is told to send none at all.
 	st.header.Set("User-Agent", "")
-	for _, group := range [][]plan.Header{common, own} {
-		for _, h := range group {
-			st.header.Del(h.Name)
-		}
-		for _, h := range group {
-			st.header.Add(h.Name, h.Value)
+	for _, h := range c.CustomHeaders {
+		if err := st.setHeader(p, h); err != nil {
+			return fmt.Errorf("request.headers: config.customHeaders: %s: %w", h.Name, err)
 		}
 	}
+	if kind := st.payload.kind; kind != "" {
+		st.dropHeader("Content-Type")
+		st.header.Set("Content-Type", kind)
+	}
+	for _, h := range own {
+		if strings.EqualFold(h.Name, "Content-Type") && strings.HasPrefix(st.payload.kind, "multipart/") {
+			return errors.New("request.headers.Content-Type: conflicts with multipart (it is left out: the boundary belongs in it)")
+		}
+		if err := st.setHeader(p, h); err != nil {
+			return fmt.Errorf("request.headers.%s: %w", h.Name, err)
+		}
+	}
+	st.traced = c.Traceparent && !st.hasHeader("Traceparent")
 	// net/http takes the Host header from the request, not from the map.
 	st.host = st.header.Get("Host")
 	st.header.Del("Host")
+	return nil
 }
 
-// signIn turns the user info of a URL into the header, which only http.Client
-// does by itself.
-func (st *step) signIn() {
-	user := st.url.User
-	if user == nil {
-		return
+func (st *step) setHeader(p *parser, h plan.Header) error {
+	value, err := p.plain(h.Value)
+	if err != nil {
+		return err
 	}
-	st.url.User = nil
-	if st.header.Get("Authorization") == "" {
-		password, _ := user.Password()
-		r := http.Request{Header: st.header}
-		r.SetBasicAuth(user.Username(), password)
+	st.dropHeader(h.Name)
+	if text, ok := value.static(); ok {
+		st.header.Set(h.Name, text)
+		return nil
 	}
+	st.varying = append(st.varying, varyingHeader{textproto.CanonicalMIMEHeaderKey(h.Name), value})
+	return nil
+}
+
+func (st *step) dropHeader(name string) {
+	st.header.Del(name)
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	st.varying = slices.DeleteFunc(st.varying, func(v varyingHeader) bool { return v.name == name })
+}
+
+func (st *step) hasHeader(name string) bool {
+	return st.header[name] != nil || slices.ContainsFunc(st.varying, func(v varyingHeader) bool { return v.name == name })
 }
 
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		for _, v := range values {
 			if strings.ContainsFunc(v, isControl) || name == "" || strings.ContainsFunc(name, notInName) {
-				return fmt.Errorf("request.headers: %q: %q cannot be sent (a name without blanks and a value without control characters are accepted)", name, v)
+				return fmt.Errorf("request.headers: %q: the value cannot be sent (a name without blanks and a value without control characters are accepted)", name)
 			}
 		}
+	}
+	return nil
+}
+
+// checkFraming refuses the headers that say where a body ends, unless they say
+// what is sent anyway.
+func (st *step) checkFraming() error {
+	for _, name := range []string{"Content-Length", "Transfer-Encoding", "Trailer"} {
+		if !st.hasHeader(name) {
+			continue
+		}
+		length, fixed := st.payload.length()
+		if name != "Content-Length" || !fixed || st.header.Get(name) != strconv.FormatInt(length, 10) {
+			return fmt.Errorf("request.headers.%s: cannot be set (it is left out: a body is sent with its length)", name)
+		}
+		st.dropHeader(name)
 	}
 	return nil
 }
@@ -187,111 +281,4 @@ func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 func notInName(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-}
-
-// target joins base and path as the predecessor did, one slash between, unless
-// the path is a URL of its own, and adds the query parameters in their order.
-func target(base string, r *plan.Request) (*url.URL, error) {
-	text := r.Path
-	if !isURL(text) {
-		text = strings.TrimRight(base, "/") + "/" + strings.TrimLeft(r.Path, "/")
-	}
-	text, _, _ = strings.Cut(text, "#") // a fragment is never sent
-	u, err := url.Parse(escape(addQuery(text, r.QueryParams)))
-	if err != nil {
-		return nil, fmt.Errorf("request.path: %q is no URL: %w", r.Path, err)
-	}
-	if u.Host == "" {
-		return nil, fmt.Errorf("request.path: %q has no host (http://host/path or a path is accepted)", text)
-	}
-	return u, nil
-}
-
-func isURL(s string) bool {
-	lower := strings.ToLower(s[:min(len(s), 8)])
-	return strings.HasPrefix(lower, "http://") || lower == "https://"
-}
-
-func addQuery(text string, params []plan.Header) string {
-	var b strings.Builder
-	b.WriteString(text)
-	for _, p := range params {
-		switch {
-		case !strings.Contains(b.String(), "?"):
-			b.WriteByte('?')
-		case !strings.HasSuffix(b.String(), "?") && !strings.HasSuffix(b.String(), "&"):
-			b.WriteByte('&')
-		}
-		b.WriteString(url.QueryEscape(p.Name) + "=" + url.QueryEscape(p.Value))
-	}
-	return b.String()
-}
-
-// escape percent-encodes what must not appear in a URL, which net/http would
-// send as it is (blanks and non-ASCII in the query) or refuse (a lone %). What
-// is encoded already stays.
-func escape(text string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		bad := c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 ||
-			c == '%' && !isHexPair(text[i+1:])
-		if bad {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-			continue
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
-}
-
-func isHexPair(s string) bool {
-	return len(s) >= 2 && isHex(s[0]) && isHex(s[1])
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-// judge says what kind of error a complete response is, if any, and how many
-// of the assertions passed. Status assertions, if there are any, alone decide
-// on the status.
-func (st *step) judge(status int) (kind stats.ErrorKind, passed int) {
-	for _, a := range st.statuses {
-		if expects(a, status) {
-			passed++
-		}
-	}
-	switch fine := status >= 200 && status < 400; {
-	case passed == len(st.statuses) && (fine || passed > 0):
-		return stats.ErrNone, passed
-	case fine:
-		return stats.ErrAssertion, passed
-	case status >= 400 && status < 500:
-		return stats.ErrClient, passed
-	case status >= 500 && status < 600:
-		return stats.ErrServer, passed
-	}
-	return stats.ErrOther, passed
-}
-
-func expects(a plan.Assertion, status int) bool {
-	within := slices.ContainsFunc(a.Expected.Statuses, func(r plan.StatusRange) bool {
-		return status >= r.Lo && status <= r.Hi
-	})
-	return within != a.Not
-}
-
-// mostWorkers is how many workers a plan may come to have.
-func mostWorkers(p *plan.Plan) int {
-	if p.Load.Model == "concurrent" {
-		return p.Config.Workers
-	}
-	return max(p.Load.MaxWorkers, 1)
-}
-
-// firstWorkers is how many it has from the start.
-func firstWorkers(p *plan.Plan) int {
-	return min(p.Config.Workers, mostWorkers(p))
 }

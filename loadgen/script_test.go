@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +16,29 @@ import (
 	"volley/plan"
 	"volley/stats"
 )
+
+// urlOf is the URL of a request whose variables have these values.
+func urlOf(base string, r *plan.Request, values map[string]string) (*url.URL, error) {
+	p := &parser{job: &Job{}, names: names{}}
+	a, err := p.address(base, r)
+	if err != nil {
+		return nil, err
+	}
+	return a.url(scopeOf(p, values))
+}
+
+// scopeOf has values for some of the variables that p has seen.
+func scopeOf(p *parser, values map[string]string) *scope {
+	s := &scope{worker: 3, draws: rand.New(rand.NewPCG(1, 2)), missing: func(string) {}}
+	for name := range values {
+		p.names.slot(name)
+	}
+	s.reset(42, len(p.names))
+	for name, value := range values {
+		s.set(p.names[name], value)
+	}
+	return s
+}
 
 func TestURLsAreJoinedAndEscaped(t *testing.T) {
 	for _, tc := range []struct{ base, path, want string }{
@@ -28,26 +53,26 @@ func TestURLsAreJoinedAndEscaped(t *testing.T) {
 		{"http://h", "/a#b?c", "http://h/a"},
 		{"http://[::1]:80", "/", "http://[::1]:80/"},
 	} {
-		u, err := target(tc.base, &plan.Request{Path: tc.path})
+		u, err := urlOf(tc.base, &plan.Request{Path: tc.path}, nil)
 		if err != nil || u.String() != tc.want {
 			t.Errorf("%s and %s give %v, %v; want %s", tc.base, tc.path, u, err, tc.want)
 		}
 	}
 	params := []plan.Header{{Name: "b", Value: "1&2"}, {Name: "a", Value: "x y"}}
 	for path, want := range map[string]string{"/p": "/p?b=1%262&a=x+y", "/p?z=1": "/p?z=1&b=1%262&a=x+y", "/p?": "/p?b=1%262&a=x+y"} {
-		if u, err := target("http://h", &plan.Request{Path: path, QueryParams: params}); err != nil || u.RequestURI() != want {
+		if u, err := urlOf("http://h", &plan.Request{Path: path, QueryParams: params}, nil); err != nil || u.RequestURI() != want {
 			t.Errorf("%s gives %v, %v; want %s", path, u, err, want)
 		}
 	}
 	for _, path := range []string{"http://h:port/", "http://", "https:///x"} {
-		if u, err := target("http://h", &plan.Request{Path: path}); err == nil || !strings.Contains(err.Error(), "request.path") {
+		if u, err := urlOf("http://h", &plan.Request{Path: path}, nil); err == nil || !strings.Contains(err.Error(), "request.path") {
 			t.Errorf("%s gives %v, %v", path, u, err)
 		}
 	}
 }
 
 func TestUserInfoBecomesAHeader(t *testing.T) {
-	s, err := compile(with(t, "REQUEST=headers: {a: b}"))
+	s, err := compile(with(t, "REQUEST=headers: {a: b}"), &Job{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +81,7 @@ func TestUserInfoBecomesAHeader(t *testing.T) {
 	}
 	p := with(t, "")
 	p.Config.BaseURL = "http://me:secret@h"
-	if s, err = compile(p); err != nil {
+	if s, err = compile(p, &Job{}); err != nil {
 		t.Fatal(err)
 	}
 	st := s.scenarios[0].steps[0]
@@ -69,7 +94,7 @@ func TestHeadersThatCannotBeSentAreRefused(t *testing.T) {
 	p := with(t, "")
 	for _, h := range []plan.Header{{Name: "A B", Value: "c"}, {Name: "A", Value: "b\nC: d"}, {Name: "Ä", Value: "b"}} {
 		p.Scenarios[0].Steps[0].Request.Headers = []plan.Header{h}
-		if _, err := compile(p); err == nil || !strings.Contains(err.Error(), "scenarios[0].steps[0].request.headers") {
+		if _, err := compile(p, &Job{}); err == nil || !strings.Contains(err.Error(), "scenarios[0].steps[0].request.headers") {
 			t.Errorf("%q: %v", h, err)
 		}
 	}

@@ -3,11 +3,8 @@ package loadgen
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,36 +12,104 @@ import (
 	"volley/stats"
 )
 
+// drawsApart keeps the draws within an iteration from repeating the one that
+// chose its scenario.
+const drawsApart = 0x9e3779b97f4a7c15
+
 // user runs the iterations of one worker, one after the other.
 type user struct {
-	script *script
-	config *plan.Config
-	seed   uint64
-	bodies *atomic.Uint64 // numbers the random bodies of the run
-	client *client
-	shard  *stats.Shard
-	base   time.Time // the run's start
-	jar    http.CookieJar
+	script   *script
+	config   *plan.Config
+	seed     uint64
+	scale    float64        // of think times
+	bodies   *atomic.Uint64 // numbers the random bodies of the run
+	thinking *atomic.Int64  // how many workers of the run are
+	notices  *notices
+	client   *client
+	shard    *stats.Shard // counted, or warmup's, which nobody reads
+	counted  *stats.Shard
+	warmup   *stats.Shard
+	place    place
+	base     time.Time // the run's start
+	scenario *scenario // of the iteration that is ready
+	row      int       // of its data file
+
+	jar      http.CookieJar
+	trip     trip
+	response response
+	scope    scope
+	source   rand.PCG
+	cache    map[*step]memory
+	sink     sink
+	pending  []stats.Sample // failed attempts of the step under way
+	alarm    alarm
+	held     time.Duration // how long the step waited for places in the schedule
+	watch    *watcher      // nil but for Try
 }
 
-// iterate runs iteration n, which was due at due, and records it. Once ctx is
-// done what is under way is interrupted.
+// newUser makes worker of a run; it has no client yet.
+func newUser(r *run, worker int, p place) *user {
+	u := &user{
+		script: r.script, config: &r.plan.Config, seed: r.seed, scale: r.job.Client.ThinkTimeScale,
+		bodies: &r.bodies, thinking: &r.thinking, notices: &r.notices,
+		counted: r.rec.Shard(worker), warmup: r.warm.Shard(worker), place: p, base: r.base,
+	}
+	u.counting(true)
+	u.scope = scope{worker: worker, draws: rand.New(&u.source), missing: u.missing}
+	return u
+}
+
+// counting says whether what follows belongs into the result.
+func (u *user) counting(counts bool) {
+	u.shard = u.warmup
+	if counts {
+		u.shard = u.counted
+	}
+}
+
+// waitTurn waits for the request's place in the schedule. It is not the
+// target's fault that a place comes later.
+func (u *user) waitTurn() {
+	ready := time.Now()
+	u.held += u.place(ready).Sub(ready)
+}
+
+// missing counts a variable that nothing has set.
+func (u *user) missing(text string) {
+	u.shard.Unresolved()
+	u.notices.unresolved(text)
+}
+
+// memory is what a cached step has extracted.
+type memory struct {
+	until  time.Time
+	values []string
+}
+
+// iterate runs iteration n, which is ready and was due at due, and records it.
+// Once ctx is done what is under way is interrupted.
 func (u *user) iterate(ctx context.Context, n int64, due time.Time) {
-	sc := u.script.pick(u.seed, n)
-	u.fresh()
+	sc := u.scenario
+	u.fresh(sc, n)
 	began, outcome := time.Now(), stats.Succeeded
 	for i := range sc.steps {
-		done, kind := u.step(ctx, &sc.steps[i], due)
-		if done.IsZero() {
+		st := &sc.steps[i]
+		done, kind, whole := u.step(ctx, st, due)
+		if !whole {
 			outcome = stats.Interrupted
 			break
 		}
-		due = done
-		if kind == stats.ErrNone {
-			continue
+		if u.watch != nil {
+			u.watch.ended(st, kind != stats.ErrNone)
 		}
-		outcome = stats.Failed
-		if !sc.steps[i].continues {
+		if kind != stats.ErrNone {
+			outcome = stats.Failed
+			if !st.continues {
+				break
+			}
+		}
+		if due, whole = u.think(ctx, st, done); !whole && i < len(sc.steps)-1 {
+			outcome = stats.Interrupted
 			break
 		}
 	}
@@ -54,68 +119,194 @@ func (u *user) iterate(ctx context.Context, n int64, due time.Time) {
 }
 
 // fresh makes of the worker a new visitor, as far as the plan says so.
-func (u *user) fresh() {
+func (u *user) fresh(sc *scenario, n int64) {
 	if u.config.Cookies == "iteration" {
 		u.jar = nil
 	}
 	if u.config.Connections.Mode == "iteration" {
-		u.client.transport.CloseIdleConnections()
+		u.client.renew()
 	}
+	u.scope.reset(n, len(sc.names))
+	if sc.feed != nil {
+		sc.feed.fill(&u.scope, u.row)
+	}
+	u.source.Seed(u.seed^drawsApart, uint64(n))
 }
 
 func (u *user) close() { u.client.close() }
 
-// step sends a step's request and follows its redirects. done is when the last
-// byte was read, zero if ctx interrupted it.
-func (u *user) step(ctx context.Context, st *step, due time.Time) (done time.Time, kind stats.ErrorKind) {
-	own, cancel := context.WithTimeout(ctx, st.timeout)
-	defer cancel()
-	req := u.request(own, st)
-	for hops := 0; ; hops++ {
-		u.addCookies(req, st)
-		x := u.client.do(req)
-		if x.reconnected > 0 {
-			u.shard.Reconnected(x.reconnected)
+// think waits after a step that the iteration outlives; the next one is due at
+// its end. It is false once ctx is done.
+func (u *user) think(ctx context.Context, st *step, done time.Time) (due time.Time, whole bool) {
+	span := st.think.Min
+	if ms := int64(st.think.Max-st.think.Min) / int64(time.Millisecond); ms > 0 {
+		span += time.Duration(u.scope.random(0, ms)) * time.Millisecond
+	}
+	span = time.Duration(float64(span) * u.scale)
+	if span <= 0 {
+		return done, true
+	}
+	u.thinking.Add(1)
+	defer u.thinking.Add(-1)
+	due = done.Add(span)
+	return due, u.alarm.until(ctx, due)
+}
+
+// step gets a step's response, by a request and as many retries as it takes and
+// the plan allows, or from memory. done is when the step ended; whole is false
+// if ctx interrupted it.
+func (u *user) step(ctx context.Context, st *step, due time.Time) (done time.Time, kind stats.ErrorKind, whole bool) {
+	if u.recalls(st) {
+		return due, stats.ErrNone, true
+	}
+	u.held = 0
+	for {
+		u.waitTurn()
+		sm, ended, done, whole := u.attempt(ctx, st)
+		if whole && len(u.pending) < st.retries && mayRecover(sm.Kind) {
+			u.pending = append(u.pending, sm)
+			if u.alarm.until(ctx, done.Add(st.retryDelay)) {
+				continue
+			}
+			whole = false
+		} else if whole {
+			sm.Latency = ended.Sub(due) - u.held
+			u.shard.Request(sm)
 		}
-		if ctx.Err() != nil && x.err != nil {
-			u.interrupted(st, x)
-			return time.Time{}, stats.ErrNone
-		}
-		u.keepCookies(req.URL, x.header)
-		if next := follow(req, x, hops < u.config.MaxRedirects); next != nil {
-			u.hop(st, x)
-			req = next
-			continue
-		}
-		return x.ended, u.record(st, x, due, own.Err() != nil)
+		u.settle(st, whole && sm.Kind == stats.ErrNone)
+		return done, sm.Kind, whole
 	}
 }
 
-// record counts the last or only exchange of a step and says how it went.
-func (u *user) record(st *step, x exchange, due time.Time, timedOut bool) stats.ErrorKind {
-	sm := u.sample(st, x)
-	sm.Latency = x.ended.Sub(due)
+// mayRecover is true for what another attempt may put right: a transport error,
+// a timeout, a 5xx.
+func mayRecover(kind stats.ErrorKind) bool {
+	switch kind {
+	case stats.ErrTimeout, stats.ErrNetwork, stats.ErrTLS, stats.ErrServer, stats.ErrGenerator:
+		return true
+	}
+	return false
+}
+
+// settle records the attempts before the last one: errors, unless that one put
+// them right.
+func (u *user) settle(st *step, repaired bool) {
+	if len(u.pending) == 0 {
+		return
+	}
+	for _, sm := range u.pending {
+		sm.Partial, sm.Superseded = repaired, !repaired
+		u.shard.Request(sm)
+	}
+	if repaired {
+		u.shard.Retried(st.index, int64(len(u.pending)))
+	}
+	u.pending = u.pending[:0]
+}
+
+// attempt sends a step's request, follows its redirects and judges the
+// response. The sample lacks the latency. ended is when the last byte was read,
+// done when all has been seen to.
+func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, done time.Time, whole bool) {
+	c, err := u.newTrip(ctx, st)
+	if err != nil {
+		return u.unsent(st, err), time.Now(), time.Now(), true
+	}
+	if u.client.reserve(c.req) != nil {
+		return sm, time.Now(), time.Now(), false
+	}
+	own, cancel := context.WithTimeout(ctx, st.timeout)
+	defer cancel()
+	c.req = c.req.WithContext(own)
+	var first time.Time
+	held := u.held
+	for {
+		x := u.exchange(c)
+		if ctx.Err() != nil && x.err != nil {
+			u.interrupted(st, x)
+			return sm, x.ended, x.ended, false
+		}
+		if c.hops == 0 {
+			first = x.sent
+		} else {
+			held -= x.waited
+		}
+		u.keepCookies(c.req.URL, x.header)
+		scheme := c.req.URL.Scheme
+		if c.hops < u.config.MaxRedirects && c.follow(x) {
+			u.hop(st, x)
+			if scheme == "https" && c.req.URL.Scheme == "http" {
+				u.shard.Downgraded()
+			}
+			u.waitTurn()
+			continue
+		}
+		took := x.ended.Sub(first) - (u.held - held)
+		sm, done = u.record(st, c, x, took, own.Err() != nil)
+		return sm, x.ended, done, true
+	}
+}
+
+// exchange sends the request that the trip has come to.
+func (u *user) exchange(c *trip) exchange {
+	u.dress(c)
+	var to io.Writer = io.Discard
+	if c.step.readsBody || u.watch != nil {
+		u.sink.reset(wireLimit(int64(u.config.MaxBody)))
+		to = &u.sink
+	}
+	x := u.client.do(c.req, to)
+	if u.watch != nil {
+		u.watch.exchanged(u, c, x)
+	}
+	if x.reconnected > 0 {
+		u.shard.Reconnected(x.reconnected)
+	}
+	return x
+}
+
+// record makes the sample of the last or only exchange of an attempt, which took
+// so long with its redirects. done is when the response has been looked at: that
+// is no time of the target's.
+func (u *user) record(st *step, c *trip, x exchange, took time.Duration, timedOut bool) (sm stats.Sample, done time.Time) {
+	sm = u.sample(st, x)
 	if x.err != nil {
 		sm.Status, sm.Kind = 0, failure(x.err, timedOut)
 		sm.Complete = sm.Kind == stats.ErrTimeout
-	} else {
-		sm.Complete = true
-		sm.Kind, sm.AssertionsPassed = st.judge(x.status)
-		sm.AssertionsFailed = len(st.statuses) - sm.AssertionsPassed
+		u.example(sm.Kind, c.req, x.err)
+		return sm, x.ended
 	}
-	u.shard.Request(sm)
-	return sm.Kind
+	v := u.judge(st, u.newResponse(st, x, took))
+	u.forget()
+	sm.Complete = true
+	sm.Kind, sm.AssertionsPassed, sm.AssertionsFailed = v.kind, v.passed, v.failed
+	switch {
+	case v.kind != stats.ErrNone:
+		u.example(v.kind, c.req, v.problem)
+	case st.cache > 0 && v.complete:
+		u.remember(st)
+	}
+	if st.readsBody {
+		return sm, time.Now()
+	}
+	return sm, x.ended
 }
 
-// hop counts a redirect: a request with a service time of its own, no latency.
+// unsent is the sample of a request that its variables made impossible.
+func (u *user) unsent(st *step, err error) stats.Sample {
+	u.example(stats.ErrOther, &http.Request{Method: st.method}, err)
+	return stats.Sample{Step: st.index, At: time.Since(u.base), Kind: stats.ErrOther}
+}
+
+// hop counts a redirect that is followed: a request with a service time.
 func (u *user) hop(st *step, x exchange) {
 	sm := u.sample(st, x)
 	sm.Complete, sm.Partial = true, true
 	u.shard.Request(sm)
 }
 
-// interrupted counts a request that was cut off, if any of it was sent: the
-// target has seen it, but it is in no percentile and no error.
+// interrupted counts a request that was cut off: it reached the target, but is
+// no error and in no histogram. What was not sent at all is not counted.
 func (u *user) interrupted(st *step, x exchange) {
 	if !x.wrote {
 		return
@@ -134,110 +325,49 @@ func (u *user) sample(st *step, x exchange) stats.Sample {
 		NewConn:  x.newConn,
 		BytesIn:  x.in,
 		BytesOut: x.out,
+		Phases:   x.phases,
 	}
 }
 
-// request makes a step's request. The template's header map is only read.
-func (u *user) request(ctx context.Context, st *step) *http.Request {
-	req := (&http.Request{
-		Method: st.method, URL: st.url, Host: st.host, Header: st.header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
-	switch {
-	case st.bodySize > 0:
-		number := u.bodies.Add(1)
-		req.ContentLength = st.bodySize
-		req.GetBody = func() (io.ReadCloser, error) {
-			return newRandomBody(st.bodySize, u.seed, number), nil
-		}
-	case st.body != "":
-		req.ContentLength = int64(len(st.body))
-		req.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader(st.body)), nil
-		}
-	default:
-		return req
+// recalls sets the variables of a cached step as an earlier response had them.
+func (u *user) recalls(st *step) bool {
+	if st.cache <= 0 {
+		return false
 	}
-	req.Body, _ = req.GetBody()
-	return req
+	known, ok := u.cache[st]
+	if !ok || !time.Now().Before(known.until) {
+		return false
+	}
+	for i, value := range known.values {
+		u.scope.set(st.extract[i].slot, value)
+	}
+	return true
 }
 
-// addCookies adds the jar's cookies to those of the plan. A redirect's header
-// is a copy already, with the plan's cookies taken out.
-func (u *user) addCookies(req *http.Request, st *step) {
-	hop := req.URL != st.url
-	if planned := st.header["Cookie"]; hop && planned != nil && req.URL.Host == st.url.Host {
-		req.Header["Cookie"] = slices.Clone(planned)
+func (u *user) remember(st *step) {
+	known := memory{until: time.Now().Add(st.cache)}
+	for i := range st.extract {
+		known.values = append(known.values, u.scope.values[st.extract[i].slot].text)
 	}
-	if u.jar == nil {
+	if u.cache == nil {
+		u.cache = map[*step]memory{}
+	}
+	u.cache[st] = known
+}
+
+// example gives the first error of a kind a text, without query and body.
+func (u *user) example(kind stats.ErrorKind, req *http.Request, problem error) {
+	if u.watch != nil {
+		u.watch.failed(problem)
+	}
+	if !u.notices.first(kind) {
 		return
 	}
-	cookies := u.jar.Cookies(req.URL)
-	if len(cookies) > 0 && !hop {
-		req.Header = req.Header.Clone()
+	text := req.Method
+	if req.URL != nil {
+		shown := *req.URL
+		shown.User, shown.RawQuery, shown.ForceQuery = nil, "", false
+		text += " " + shown.String()
 	}
-	for _, c := range cookies {
-		req.AddCookie(c)
-	}
-}
-
-func (u *user) keepCookies(from *url.URL, h http.Header) {
-	if u.config.Cookies == "off" || len(h["Set-Cookie"]) == 0 {
-		return
-	}
-	if u.jar == nil {
-		u.jar, _ = cookiejar.New(nil) // without options it has no error
-	}
-	u.jar.SetCookies(from, (&http.Response{Header: h}).Cookies())
-}
-
-// follow is the request that a redirect asks for; nil if there is none or it
-// may not be followed: then the redirect is the response.
-func follow(req *http.Request, x exchange, may bool) *http.Request {
-	if x.err != nil || !may || !isRedirect(x.status) {
-		return nil
-	}
-	to, err := req.URL.Parse(x.header.Get("Location"))
-	if err != nil || x.header.Get("Location") == "" || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
-		return nil
-	}
-	next := req.Clone(req.Context())
-	next.URL = to
-	next.Header.Del("Cookie")
-	if to.Host != req.URL.Host {
-		next.Host = ""
-		for _, secret := range []string{"Authorization", "Proxy-Authorization"} {
-			next.Header.Del(secret)
-		}
-	}
-	return carryBody(next, x.status)
-}
-
-// carryBody keeps method and body with 307 and 308; the others turn into GET.
-func carryBody(next *http.Request, status int) *http.Request {
-	if status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect {
-		if next.GetBody != nil {
-			next.Body, _ = next.GetBody()
-		}
-		return next
-	}
-	if next.Method != http.MethodHead {
-		next.Method = http.MethodGet
-	}
-	next.Body, next.GetBody, next.ContentLength = nil, nil, 0
-	for name := range next.Header {
-		if strings.HasPrefix(name, "Content-") {
-			next.Header.Del(name)
-		}
-	}
-	return next
-}
-
-func isRedirect(status int) bool {
-	switch status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
-	}
-	return false
+	u.shard.Example(kind, text+": "+problem.Error())
 }

@@ -24,6 +24,7 @@ const (
 // Standing is what the leader knows of a member.
 type Standing struct {
 	Health  Health
+	Weight  float64   // of the member's share, 0 while it is not known
 	Contact time.Time // last answer; zero if none yet
 	Alive   bool
 }
@@ -81,7 +82,7 @@ func (c *crew) standings() map[string]Standing {
 	first, skew := self.player.started(self.currentRun())
 	m[self.self.ServerID] = Standing{
 		Health: Health{ServerID: self.self.ServerID, ReadyRun: self.readyRun(), StartSkew: skew, FirstRequest: first},
-		Alive:  true, Contact: time.Now(),
+		Weight: self.self.Weight, Alive: true, Contact: time.Now(),
 	}
 	return m
 }
@@ -141,6 +142,7 @@ func (c *crew) ask(ctx context.Context, m Member, view []byte) {
 	call, cancel := context.WithTimeout(ctx, healthTimeout)
 	h, err := c.l.n.opt.Wire.Courier.HealthCheck(call, m.Addr, HealthCheck{Fence: c.l.fence(), View: view})
 	cancel()
+	weight := c.weigh(ctx, m)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.inFlight, m.ServerID)
@@ -151,7 +153,7 @@ func (c *crew) ask(ctx context.Context, m Member, view []byte) {
 	}
 	was := s.Alive
 	if err == nil && h.ServerID == m.ServerID {
-		s.Health, s.Contact, s.Alive = h, time.Now(), true
+		s.Health, s.Contact, s.Alive, s.Weight = h, time.Now(), true, weight
 	} else if time.Since(c.lastHeard(m.ServerID)) >= lostAfter {
 		s.Alive = false
 	}
@@ -165,6 +167,28 @@ func (c *crew) ask(ctx context.Context, m Member, view []byte) {
 	case was && !s.Alive:
 		c.l.n.log.Warn("member does not answer", "event", "member_lost", "member", m.ServerID, "addr", m.Addr, "error", errText(err))
 	}
+}
+
+// weigh asks a member for its weight, until it is known: Raft's configuration
+// does not hold it.
+func (c *crew) weigh(ctx context.Context, m Member) float64 {
+	c.mu.Lock()
+	known := 0.0
+	if s := c.known[m.ServerID]; s != nil {
+		known = s.Weight
+	}
+	c.mu.Unlock()
+	if known > 0 {
+		return known
+	}
+	n := c.l.n
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	r, err := n.opt.Wire.Greeter.Hello(ctx, m.Addr, Hello{Cluster: n.opt.Name, Nonce: n.nonce, From: n.self, Expect: n.opt.Expect, Proto: ProtocolVersion})
+	if err != nil || r.From.ServerID != m.ServerID {
+		return 0
+	}
+	return r.From.Weight
 }
 
 // warnSource warns of a member whose local plan file differs: it is not used, but somebody may think it is.

@@ -235,7 +235,8 @@ func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, _ int64)
 
 func (r *fakeRunner) Discard(string) {}
 
-func (r *fakeRunner) Run(ctx context.Context, runID string, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+	runID := run.ID
 	r.mu.Lock()
 	checked, _ := checkDocument([]byte(r.version[runID]))
 	r.mu.Unlock()

@@ -44,7 +44,9 @@ type Runner interface {
 	// drained. Cancelling ctx ends it early, with a StopReason as the cause. started is
 	// called once, after the first request was sent. The summary may
 	// accompany an error, which means that the engine failed.
-	Run(ctx context.Context, runID string, start time.Time, started func(sent time.Time, skew time.Duration)) (summary []byte, err error)
+	// The run's Participants, in their order and with their weights, are who
+	// shares a load that is to be divided.
+	Run(ctx context.Context, r Run, start time.Time, started func(sent time.Time, skew time.Duration)) (summary []byte, err error)
 	// Discard forgets a prepared run that shall not start.
 	Discard(runID string)
 }

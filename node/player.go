@@ -199,7 +199,7 @@ func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return n.runner.Run(ctx, r.ID, pl.start, func(sent time.Time, skew time.Duration) {
+	return n.runner.Run(ctx, *r, pl.start, func(sent time.Time, skew time.Duration) {
 		pl.mu.Lock()
 		pl.first, pl.skew = sent, skew
 		pl.mu.Unlock()

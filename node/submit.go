@@ -35,6 +35,16 @@ func (n *Node) Stop(ctx context.Context, tenant *string) (Stopped, error) {
 	})
 }
 
+// StopRun ends a run for a reason of this node's own, such as a threshold that
+// failed, with the exit code that tells so. Only where this node leads.
+func (n *Node) StopRun(ctx context.Context, runID, cause string, exitCode int) error {
+	l, err := n.mustLead()
+	if err != nil {
+		return err
+	}
+	return l.propose(ctx, Command{Stop: &Stop{RunID: runID, Cause: cause, ExitCode: exitCode}})
+}
+
 // viaLeader calls whoever leads, asking again while there is none; addr is ""
 // for this node itself.
 func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Context, addr string) (T, error)) (T, error) {

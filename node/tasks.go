@@ -369,7 +369,7 @@ func (l *leader) schedule(ctx context.Context, runID string) error {
 			return l.propose(ctx, Command{Schedule: &Schedule{RunID: runID, StartAt: start.UnixNano(), Clock: l.n.self.ServerID, Participants: participants}})
 		}
 		if time.Now().After(deadline) {
-			return l.abort(ctx, r, fmt.Sprintf("not ready after %s, or their clocks could not be compared: %s", readyTimeout, names(waiting)))
+			return l.abort(ctx, r, fmt.Sprintf("not ready after %s, or clock or weight is not known: %s", readyTimeout, names(waiting)))
 		}
 		if !sleep(ctx, 25*time.Millisecond) {
 			return nil
@@ -383,11 +383,12 @@ func (l *leader) participants(r *Run) (ready, waiting []Member) {
 	standings := l.crew.standings()
 	for _, m := range l.n.members() {
 		st := standings[m.ServerID]
-		clock := st.Health.ClockBound > 0 || m.ServerID == l.n.self.ServerID
+		known := (st.Health.ClockBound > 0 || m.ServerID == l.n.self.ServerID) && st.Weight > 0
+		m.Weight = st.Weight
 		expected := r.Expects(m.ServerID)
 		_, acked := l.ack(r.ID, m.ServerID)
 		switch {
-		case l.crew.seen(m.ServerID) && clock && (expected && st.Health.ReadyRun == r.ID || !expected && acked && !l.tooFar(st)):
+		case l.crew.seen(m.ServerID) && known && (expected && st.Health.ReadyRun == r.ID || !expected && acked && !l.tooFar(st)):
 			ready = append(ready, m)
 		case expected && !l.crew.lost(m.ServerID):
 			waiting = append(waiting, m)

@@ -48,7 +48,7 @@ type Config struct {
 	Client        string            `yaml:"client"`      // auto, own, std
 	Connections   Connections       `yaml:"connections"` // worker, iteration, request, <n>
 	DNS           DNS               `yaml:"dns"`
-	Resolve       map[string]string `yaml:"resolve"` // host -> ip[:port]
+	Resolve       map[string]string `yaml:"resolve"` // host -> ip[:port]; a port here beats the URL's
 	TLS           *TLS              `yaml:"tls"`
 	Cookies       string            `yaml:"cookies"` // iteration, worker, off
 	MaxRedirects  int               `yaml:"maxRedirects"`
@@ -90,7 +90,8 @@ type DNS struct {
 	Select string        `yaml:"select"` // roundRobin, first
 }
 
-// TLS names files on the node.
+// TLS names PEM files on the node; CA is believed beside the system's, Cert and
+// Key beat CLIENT_CERT_PATH and CLIENT_KEY_PATH.
 type TLS struct {
 	CA   string `yaml:"ca"`
 	Cert string `yaml:"cert"`

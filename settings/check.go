@@ -28,6 +28,26 @@ func (c *checker) checkRun(s *Settings) {
 	c.checkAllOrNone(map[string]string{"CLIENT_CERT_PATH": s.Run.ClientCertPath, "CLIENT_KEY_PATH": s.Run.ClientKeyPath},
 		"CLIENT_CERT_PATH", "CLIENT_KEY_PATH")
 	c.checkResultFile(s.Run.ResultFile)
+	c.checkPlanEnv(&s.Run)
+	if dir := s.Run.DataDir; dir != "" {
+		info, err := os.Stat(dir)
+		c.refuseUnless(err == nil && info.IsDir(), "DATA_DIR", "want a folder that is there")
+	}
+}
+
+// checkPlanEnv reads the variables that a plan may read. volley's own secrets
+// are none of them: a plan may come from anybody who can post one.
+func (c *checker) checkPlanEnv(run *Run) {
+	run.PlanEnv = map[string]Secret{}
+	for _, name := range run.PlanEnvNames {
+		if c.secrets[name] {
+			c.refuse("PLAN_ENV", "%s is a secret of volley's own, which no plan may read", name)
+			continue
+		}
+		if value, ok := os.LookupEnv(name); ok {
+			run.PlanEnv[name] = NewSecret(value)
+		}
+	}
 }
 
 // checkAllOrNone checks variables that name readable files and make sense only

@@ -23,14 +23,17 @@ type Settings struct {
 
 // Run is what one process runs and how it ends.
 type Run struct {
-	ConfigFile     string  `envconfig:"CONFIG_FILE" desc:"plan file of a standalone run; of every node with CLUSTER_CONFIG_SOURCE=file"`
-	KeepAlive      bool    `envconfig:"KEEP_ALIVE" default:"false" desc:"stay up after the run instead of exiting with the verdict; in a cluster the leader's value counts"`
-	ResultFile     string  `envconfig:"RESULT_FILE" desc:"where the result goes as JSON at the end of each run: a path or gs://bucket/object; {run_id} and {node_id} are filled in"`
-	EngineMode     string  `envconfig:"ENGINE_MODE" oneof:"child,inproc" desc:"where the load engine runs; default child in a cluster, inproc standalone"`
-	ThinkTimeScale float64 `envconfig:"THINK_TIME_SCALE" default:"1" min:"0" desc:"multiplies think times, marked in the report"`
-	ProxyFromEnv   bool    `envconfig:"PROXY_FROM_ENV" default:"false" desc:"honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY for the load"`
-	ClientCertPath string  `envconfig:"CLIENT_CERT_PATH" desc:"PEM client certificate of the load's mTLS, local to this node; needs CLIENT_KEY_PATH"`
-	ClientKeyPath  string  `envconfig:"CLIENT_KEY_PATH" desc:"PEM key of CLIENT_CERT_PATH"`
+	ConfigFile     string            `envconfig:"CONFIG_FILE" desc:"plan file of a standalone run; of every node with CLUSTER_CONFIG_SOURCE=file"`
+	KeepAlive      bool              `envconfig:"KEEP_ALIVE" default:"false" desc:"stay up after the run instead of exiting with the verdict; in a cluster the leader's value counts"`
+	ResultFile     string            `envconfig:"RESULT_FILE" desc:"where the result goes as JSON at the end of each run: a path or gs://bucket/object; {run_id} and {node_id} are filled in"`
+	EngineMode     string            `envconfig:"ENGINE_MODE" oneof:"child,inproc" desc:"where the load engine runs; default child in a cluster, inproc standalone"`
+	ThinkTimeScale float64           `envconfig:"THINK_TIME_SCALE" default:"1" min:"0" desc:"multiplies think times, marked in the report"`
+	ProxyFromEnv   bool              `envconfig:"PROXY_FROM_ENV" default:"false" desc:"honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY for the load"`
+	PlanEnvNames   []string          `envconfig:"PLAN_ENV" desc:"comma-separated names of variables that a plan may read as ${env.NAME}; never volley's own secrets"`
+	PlanEnv        map[string]Secret // those of them that are set
+	DataDir        string            `envconfig:"DATA_DIR" desc:"where a posted plan finds its data files"`
+	ClientCertPath string            `envconfig:"CLIENT_CERT_PATH" desc:"PEM client certificate of the load's mTLS, local to this node; needs CLIENT_KEY_PATH"`
+	ClientKeyPath  string            `envconfig:"CLIENT_KEY_PATH" desc:"PEM key of CLIENT_CERT_PATH"`
 }
 
 // Identity is how this process is named in labels, logs and answers.
@@ -151,8 +154,6 @@ type LoadPlan struct {
 // which changes nothing; any other value is a start-up error.
 type laterVariables struct {
 	Rendezvous        string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
-	PlanEnv           []string      `envconfig:"PLAN_ENV" desc:"names of variables that a plan may read as ${env.NAME}"`
-	DataDir           string        `envconfig:"DATA_DIR" desc:"where a posted plan finds its data files"`
 	ClusterDataDir    string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
 	IsolationGrace    time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
 	ConfigWatch       bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`

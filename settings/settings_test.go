@@ -137,7 +137,8 @@ func TestBadValues(t *testing.T) {
 		{[]string{"CLIENT_CERT_PATH=/dev/null"}, `CLIENT_KEY_PATH: not set: want CLIENT_CERT_PATH, CLIENT_KEY_PATH together, or none`},
 		{[]string{"CLUSTER_DATA_DIR=/data"}, `CLUSTER_DATA_DIR="/data": not in this version (Raft log and snapshots on disk): leave it unset`},
 		{[]string{"CLUSTER_ISOLATION_GRACE=5s"}, `CLUSTER_ISOLATION_GRACE="5s": not in this version`},
-		{[]string{"PLAN_ENV=HOME"}, `PLAN_ENV="HOME": not in this version`},
+		{[]string{"PLAN_ENV=HOME,CLUSTER_TOKEN"}, `PLAN_ENV="HOME,CLUSTER_TOKEN": CLUSTER_TOKEN is a secret of volley's own`},
+		{[]string{"DATA_DIR=/nowhere"}, `DATA_DIR="/nowhere": want a folder that is there`},
 		{[]string{"TCP_NODELAY=no"}, `TCP_NODELAY="no": not in this version`},
 		{[]string{"CLUSTER_WEIGHT=0"}, `CLUSTER_WEIGHT="0": want a number greater than 0`},
 

@@ -7,6 +7,7 @@ import "time"
 // up the workers.
 type block struct {
 	started, dropped             int64
+	placed                       int64 // requests done that are not the last of their iteration
 	noWorker, catchUp, generator int64
 	sent                         bool
 	firstDue, firstSent          time.Duration
@@ -14,9 +15,18 @@ type block struct {
 	connsNew, connsReused        int64
 	reconnects                   int64
 	errors                       [errorKinds]int64
+	examples                     [errorKinds]string
+	unresolved, extractions      int64
+	drops                        [DropEnd + 1]int64
+	downgrades, lookupFailures   int64
 	latencyOK, scheduleLag       dense
+	phases                       [phaseCount]dense
 	steps                        []stepBlock
 	scenarios                    []scenarioBlock
+	slow                         slowest
+	times                        timeline
+
+	samplePct, sampling int // percent that go into histograms; place in the pattern
 }
 
 // stepBlock is a step's part of a block.
@@ -28,6 +38,8 @@ type stepBlock struct {
 	// and a machine many CPUs.
 	status           *[maxStatus + 1]int64
 	latency, service dense
+	// failed is the latency of errors: what is successful is the rest.
+	failed dense
 }
 
 // scenarioBlock is a scenario's part of a block.
@@ -42,6 +54,9 @@ func (b *block) arrived(a Arrival) {
 		b.sent, b.firstDue, b.firstSent = true, a.Due, a.Sent
 	}
 	late := a.Sent-a.Due > lateAfter
+	at := b.times.at(a.Sent, a.Due)
+	at.Started++
+	at.Late += one(late)
 	switch {
 	case a.CatchUp:
 		b.catchUp += one(late)
@@ -50,6 +65,7 @@ func (b *block) arrived(a Arrival) {
 	default:
 		b.generator += one(late)
 		b.scheduleLag.record(a.Sent - a.Due)
+		at.lag.record(a.Sent - a.Due)
 	}
 }
 
@@ -64,6 +80,8 @@ func (b *block) request(slot int, sm *Sample) {
 	b.connsNew += one(sm.NewConn)
 	// A request that never got a connection has not reused one either.
 	b.connsReused += one(!sm.NewConn && (sm.Complete || sm.Status != 0 || sm.BytesOut > 0))
+	at := b.times.at(sm.At+sm.Service, sm.At+sm.Service-sm.Latency)
+	at.request(sm)
 	switch {
 	case sm.Partial:
 	case sm.Kind == ErrNone:
@@ -75,14 +93,57 @@ func (b *block) request(slot int, sm *Sample) {
 	if !sm.Complete && sm.Kind != ErrTimeout {
 		return
 	}
+	if !b.sampled() {
+		return
+	}
 	st.service.record(sm.Service)
-	if sm.Partial {
+	b.phased(sm.Phases)
+	if sm.Partial || sm.Superseded {
 		return
 	}
 	st.latency.record(sm.Latency)
+	at.latency.record(sm.Latency)
 	if sm.Kind == ErrNone {
 		b.latencyOK.record(sm.Latency)
+	} else {
+		st.failed.record(sm.Latency)
 	}
+}
+
+// sampled is true for samplePct of 100 calls, spread evenly.
+func (b *block) sampled() bool {
+	b.sampling += b.samplePct
+	if b.sampling < 100 {
+		return false
+	}
+	b.sampling -= 100
+	return true
+}
+
+// phaseCount is how many phases a request has.
+const phaseCount = 4
+
+func (b *block) phased(p *Phases) {
+	if p == nil {
+		return
+	}
+	for i, d := range [phaseCount]time.Duration{p.DNS, p.Connect, p.TLS, p.FirstByte} {
+		if d > 0 {
+			b.phases[i].record(d)
+		}
+	}
+}
+
+func (b *block) drop(d Drop) {
+	b.dropped += d.N
+	b.drops[d.Cause] += d.N
+	b.times.at(d.At, d.At).Dropped += d.N
+}
+
+func (b *block) ended(scenario int, it Iteration) {
+	sampled := it.Outcome != Interrupted && b.sampled()
+	b.scenarios[scenario].ended(it, sampled)
+	b.times.latest().Completed += one(it.Outcome != Interrupted)
 }
 
 func (st *stepBlock) countStatus(code int) {
@@ -96,7 +157,7 @@ func (st *stepBlock) countStatus(code int) {
 	st.status[code]++
 }
 
-func (sb *scenarioBlock) ended(it Iteration) {
+func (sb *scenarioBlock) ended(it Iteration, sampled bool) {
 	switch it.Outcome {
 	case Interrupted:
 		sb.interrupted++
@@ -106,7 +167,9 @@ func (sb *scenarioBlock) ended(it Iteration) {
 	default:
 		sb.succeeded++
 	}
-	sb.duration.record(it.Duration)
+	if sampled {
+		sb.duration.record(it.Duration)
+	}
 }
 
 func one(yes bool) int64 {
@@ -121,6 +184,8 @@ func one(yes bool) int64 {
 func (b *block) drainInto(s *Summary) {
 	s.Started += b.started
 	s.Dropped += b.dropped
+	s.Completed += b.placed
+	s.Placed += b.placed
 	s.LateNoWorker += b.noWorker
 	s.LateCatchUp += b.catchUp
 	s.LateGenerator += b.generator
@@ -132,11 +197,24 @@ func (b *block) drainInto(s *Summary) {
 	for kind, n := range b.errors {
 		s.Errors[kind] += n
 	}
+	s.DroppedThinking += b.drops[DropThinking]
+	s.DroppedWaiting += b.drops[DropWaiting]
+	s.DroppedEnd += b.drops[DropEnd]
+	s.Downgrades += b.downgrades
+	s.LookupFailures += b.lookupFailures
+	s.keepExamples(&b.examples)
+	s.UnresolvedVariables += b.unresolved
+	s.ExtractionsFailed += b.extractions
 	if b.sent {
 		s.firstArrival(b.firstDue, b.firstSent)
 	}
-	s.LatencyOK.mergeDense(&b.latencyOK)
-	s.ScheduleLag.mergeDense(&b.scheduleLag)
+	b.latencyOK.drainInto(&s.LatencyOK)
+	b.scheduleLag.drainInto(&s.ScheduleLag)
+	for i := range b.phases {
+		b.phases[i].drainInto(&s.Phases[i])
+	}
+	s.Slowest = mergeSlowest(s.Slowest, b.slow.items[:b.slow.n])
+	b.times.drainInto(s)
 	for i := range b.steps {
 		b.steps[i].drainInto(s, &s.Steps[i])
 	}
@@ -161,10 +239,9 @@ func (st *stepBlock) drainInto(s *Summary, to *StepStats) {
 			to.countStatus(code, n)
 		}
 	}
-	to.Latency.mergeDense(&st.latency)
-	to.Service.mergeDense(&st.service)
-	s.Latency.mergeDense(&st.latency)
-	s.Service.mergeDense(&st.service)
+	st.latency.drainInto(&to.Latency, &s.Latency)
+	st.service.drainInto(&to.Service, &s.Service)
+	st.failed.drainInto(&to.LatencyFailed)
 }
 
 func (sb *scenarioBlock) drainInto(s *Summary, to *ScenarioStats) {
@@ -173,12 +250,11 @@ func (sb *scenarioBlock) drainInto(s *Summary, to *ScenarioStats) {
 	to.Succeeded += sb.succeeded
 	to.Failed += sb.failed
 	to.Interrupted += sb.interrupted
-	to.Duration.mergeDense(&sb.duration)
-	s.IterationTime.mergeDense(&sb.duration)
+	sb.duration.drainInto(&to.Duration, &s.IterationTime)
 }
 
 func (b *block) reset() {
-	steps, scenarios, ok, lag := b.steps, b.scenarios, b.latencyOK, b.scheduleLag
+	steps, scenarios := b.steps, b.scenarios
 	for i := range steps {
 		st := &steps[i]
 		if st.status != nil {
@@ -186,13 +262,35 @@ func (b *block) reset() {
 		}
 		st.latency.reset()
 		st.service.reset()
-		steps[i] = stepBlock{status: st.status, latency: st.latency, service: st.service}
+		st.failed.reset()
+		steps[i] = stepBlock{status: st.status, latency: st.latency, service: st.service, failed: st.failed}
 	}
 	for i := range scenarios {
 		scenarios[i].duration.reset()
 		scenarios[i] = scenarioBlock{duration: scenarios[i].duration}
 	}
-	ok.reset()
-	lag.reset()
-	*b = block{steps: steps, scenarios: scenarios, latencyOK: ok, scheduleLag: lag}
+	b.latencyOK.reset()
+	b.scheduleLag.reset()
+	for i := range b.phases {
+		b.phases[i].reset()
+	}
+	*b = block{
+		steps: steps, scenarios: scenarios, latencyOK: b.latencyOK, scheduleLag: b.scheduleLag, phases: b.phases,
+		times: b.times, samplePct: b.samplePct, sampling: b.sampling,
+	}
+}
+
+// bytes is the memory that its histograms take.
+func (b *block) bytes() int64 {
+	n := b.latencyOK.bytes() + b.scheduleLag.bytes() + b.times.bytes()
+	for i := range b.phases {
+		n += b.phases[i].bytes()
+	}
+	for i := range b.steps {
+		n += b.steps[i].latency.bytes() + b.steps[i].service.bytes() + b.steps[i].failed.bytes()
+	}
+	for i := range b.scenarios {
+		n += b.scenarios[i].duration.bytes()
+	}
+	return n
 }

@@ -21,6 +21,19 @@ type NodeState struct {
 	DeliveryAttempts []DeliveryAttempts
 	ClockOffsets     map[string]time.Duration // by node, leader's clock less its own
 	ControlLag       time.Duration
+
+	Process ProcessState
+}
+
+// ProcessState is what the metrics show of the process, its engine included.
+type ProcessState struct {
+	RSS, Virtual int64 // bytes; 0 if not known
+	// How often the memory guard saw its thresholds exceeded.
+	MemoryWarnings, MemoryCriticals int64
+	// PercentilesOff is true if no histograms are recorded, and SamplingPct the
+	// share of requests in them, 0 for all.
+	PercentilesOff bool
+	SamplingPct    int
 }
 
 // DeliveryAttempts is how many tries to hand the config to Node had Result,
@@ -35,6 +48,16 @@ func (e *emitter) run(s *Summary) {
 	of := []string{s.Region, s.Tenant, s.NodeID, s.RunID}
 	with := func(label string) []string { return append([]string{label}, of...) }
 	e.counter("requests_total", s.Requests, of...)
+	if !s.Ended {
+		e.gauge("concurrent_requests", float64(s.InFlight), of...)
+	} else {
+		e.gauge("concurrent_requests", 0, of...)
+	}
+	for i, phase := range phaseNames() {
+		if h := &s.Phases[i]; h.count > 0 {
+			e.histogram("request_phase_seconds", h, with(phase)...)
+		}
+	}
 	e.histogram("request_duration_seconds", &s.Service, of...)
 	e.histogram("request_latency_seconds", &s.Latency, of...)
 	for code, n := range s.StatusCodes() {
@@ -107,6 +130,9 @@ func (e *emitter) totals(t *Summary) {
 	e.counter("late_starts_total", t.LateGenerator, "generator")
 	e.counter("dropped_iterations_total", t.Dropped)
 	e.histogram("schedule_lag_seconds", &t.ScheduleLag)
+	e.counter("histogram_labels_evicted_total", t.FoldedLabels)
+	e.counter("redirect_downgrades_total", t.Downgrades)
+	e.counter("lookup_failures_total", t.LookupFailures)
 	requests := t.ConnsNew + t.ConnsReused
 	e.counter("connection_pool_requests_total", requests)
 	e.counter("connection_pool_new_total", t.ConnsNew)
@@ -120,15 +146,19 @@ func (e *emitter) totals(t *Summary) {
 
 // current emits what is true of the runs going on and of the newest one.
 func (e *emitter) current(runs []*Summary) {
-	var workers, iterations int64
+	var workers, iterations, histograms, bytes int64
 	for _, s := range runs {
 		if !s.Ended {
+			histograms += s.Histograms
+			bytes += s.HistogramBytes
 			workers += s.Workers
 			iterations += s.Started - s.Completed - s.Interrupted
 		}
 	}
 	e.gauge("workers_configured_total", float64(workers))
 	e.gauge("concurrent_scenarios", float64(iterations))
+	e.gauge("histogram_count", float64(histograms))
+	e.gauge("histogram_memory_estimate_bytes", float64(bytes))
 	if len(runs) == 0 {
 		return
 	}
@@ -140,6 +170,33 @@ func (e *emitter) current(runs []*Summary) {
 		sc := &newest.Scenarios[i]
 		e.gauge("scenario_throughput_rps", perSecond(sc.Succeeded+sc.Failed, newest.Span()), sc.Name)
 	}
+	if newest.Pool.Limited {
+		e.gauge("connection_pool_max_idle_per_host", float64(newest.Pool.MaxIdlePerHost))
+	}
+	if t := newest.Pool.IdleTimeout; t > 0 {
+		e.gauge("connection_pool_idle_timeout_seconds", t.Seconds())
+	}
+}
+
+func phaseNames() [phaseCount]string {
+	return [phaseCount]string{"dns", "connect", "tls", "first_byte"}
+}
+
+func (e *emitter) process(p ProcessState) {
+	if p.RSS > 0 {
+		e.gauge("process_memory_rss_bytes", float64(p.RSS))
+	}
+	if p.Virtual > 0 {
+		e.gauge("process_memory_virtual_bytes", float64(p.Virtual))
+	}
+	e.counter("memory_warning_threshold_exceeded_total", p.MemoryWarnings)
+	e.counter("memory_critical_threshold_exceeded_total", p.MemoryCriticals)
+	e.gauge("percentile_tracking_active", float64(one(!p.PercentilesOff)))
+	sampling := p.SamplingPct
+	if sampling == 0 {
+		sampling = 100
+	}
+	e.gauge("percentile_sampling_rate_percent", float64(sampling))
 }
 
 func phases() []string {
@@ -157,6 +214,7 @@ func (e *emitter) node(n NodeState) {
 	for _, phase := range phases() {
 		e.gauge("run_phase", float64(one(phase == n.Phase)), phase)
 	}
+	e.process(n.Process)
 	if n.Clustered {
 		e.cluster(n)
 	}

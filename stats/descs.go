@@ -31,6 +31,8 @@ type addDesc func(name, help string, labels ...string)
 func addRequests(add addDesc, ofRun []string) {
 	with := func(label string) []string { return append([]string{label}, ofRun...) }
 	add("requests_total", "HTTP requests: attempts and redirect hops.", ofRun...)
+	add("concurrent_requests", "Requests sent and not answered yet.", ofRun...)
+	add("request_phase_seconds", "Parts of requests, if the plan asks for them.", with("phase")...)
 	add("requests_status_codes_total", "Requests by status code; error if there was no response.", with("status_code")...)
 	add("request_errors_by_category", "Requests that are errors, by category.", with("category")...)
 	add("request_duration_seconds", "Service time: first byte sent to last byte read.", ofRun...)
@@ -61,6 +63,13 @@ func addTotals(add addDesc) {
 	add("connection_pool_likely_new_total", "The same as connection_pool_new_total, under its old name.")
 	add("connection_pool_likely_reused_total", "The same as connection_pool_reused_total, under its old name.")
 	add("connection_pool_reuse_rate_percent", "Share of requests on a connection already open.")
+	add("connection_pool_max_idle_per_host", "Idle connections that the newest run's plan allows a worker to keep per host.")
+	add("connection_pool_idle_timeout_seconds", "After how long the newest run's plan closes an idle connection.")
+	add("redirect_downgrades_total", "Redirects from https to http that were followed.")
+	add("lookup_failures_total", "Failed look-ups of host names.")
+	add("histogram_count", "Histograms that hold samples, in the runs going on.")
+	add("histogram_memory_estimate_bytes", "About what the histograms of the runs going on take.")
+	add("histogram_labels_evicted_total", "Steps and scenarios counted together as other.")
 	add("workers_configured_total", "Workers of the runs going on.")
 	add("run_start_skew_seconds", "Send less due time of the newest run's first arrival.")
 	add("build_info", "1, with what the binary was built of.", "version", "revision", "goversion")
@@ -76,6 +85,16 @@ func addNode(add addDesc) {
 	add("config_delivery_attempts_total", "Tries to hand the config to a node, by result.", "node", "result")
 	add("clock_offset_seconds", "The leader's clock less the node's.", "node")
 	add("control_lag_seconds", "How late the control process wakes up.")
+	addProcess(add)
+}
+
+func addProcess(add addDesc) {
+	add("process_memory_rss_bytes", "Resident memory, the engine's included.")
+	add("process_memory_virtual_bytes", "Virtual memory, the engine's included.")
+	add("memory_warning_threshold_exceeded_total", "Times that memory passed the warning threshold.")
+	add("memory_critical_threshold_exceeded_total", "Times that memory passed the critical threshold.")
+	add("percentile_tracking_active", "1 if histograms are recorded, else 0.")
+	add("percentile_sampling_rate_percent", "Share of requests and iterations that go into histograms.")
 }
 
 // emitter turns figures into metrics of the descs.

@@ -4,5 +4,6 @@
 // on different CPUs do not meet. A Summary is the cumulative, mergeable state
 // of one node's run; its byte form (Encode, Decode) is owned here and is what
 // the engine's pipe and gRPC both carry. A Result is what users read: contract
-// section "what is counted" defines every field.
+// section "what is counted" defines every field. A Judge holds a run against
+// the thresholds of its plan, live and at the end.
 package stats

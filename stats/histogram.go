@@ -80,37 +80,26 @@ func (h *Histogram) Record(d time.Duration) {
 // put adds n samples to v's bucket, 0 <= v <= histHighest, n > 0.
 func (h *Histogram) put(v, n int64) {
 	if h.packed == nil {
-		h.packed = hdrhistogram.NewPacked(histLowest, histHighest, histDigits)
+		h.packed = newPacked()
 	}
-	if err := h.packed.RecordValues(v, n); err != nil {
-		// Values are clamped and counts bounded before they get here.
-		panic("stats: record in histogram: " + err.Error())
-	}
+	mustRecord(h.packed, v, n)
 }
 
 // Merge adds all of o's samples, exactly.
 func (h *Histogram) Merge(o *Histogram) {
-	if o.count == 0 {
-		return
+	if o.count > 0 {
+		h.absorb(o.tally, o.packed)
 	}
-	h.tally.merge(o.tally)
-	if h.packed == nil {
-		h.packed = o.packed.Clone()
-		return
-	}
-	h.packed.Merge(o.packed)
 }
 
-// mergeDense adds what a recording histogram has collected.
-func (h *Histogram) mergeDense(d *dense) {
-	if d.count == 0 {
+// absorb adds samples whose buckets are p; p is left as it is.
+func (h *Histogram) absorb(t tally, p *hdrhistogram.PackedHistogram) {
+	h.tally.merge(t)
+	if h.packed == nil {
+		h.packed = p.Clone()
 		return
 	}
-	h.tally.merge(d.tally)
-	if h.packed == nil {
-		h.packed = hdrhistogram.NewPacked(histLowest, histHighest, histDigits)
-	}
-	h.packed.MergeFrom(d.hist)
+	h.packed.Merge(p)
 }
 
 // Clone returns an independent copy.
@@ -170,13 +159,91 @@ func (h *Histogram) PercentileAmong(p float64, slower int64) (d time.Duration, o
 	return min(max(d, h.Min()), h.Max()), true
 }
 
+// Minus is what was recorded since earlier, an earlier state of the same
+// histogram: counts, buckets and mean are exact; minimum and maximum are so
+// only if they were reached since, else those of the buckets. Where earlier
+// holds more than h, which no earlier state does, nothing is left.
+func (h *Histogram) Minus(earlier *Histogram) Histogram {
+	if earlier.count == 0 {
+		return h.Clone()
+	}
+	var out Histogram
+	if h.count == 0 {
+		return out
+	}
+	before := earlier.buckets()
+	var first, last, count int64
+	for _, c := range h.buckets() {
+		for len(before) > 0 && before[0].index < c.index {
+			before = before[1:]
+		}
+		if len(before) > 0 && before[0].index == c.index {
+			c.n -= before[0].n
+		}
+		if c.n <= 0 {
+			continue
+		}
+		if count == 0 {
+			first = c.index
+		}
+		out.put(bucketValue(c.index), c.n)
+		last, count = c.index, count+c.n
+	}
+	if count > 0 {
+		out.tally = h.tally.since(&earlier.tally, count, first, last)
+	}
+	return out
+}
+
+// since is the difference of two tallies of which count samples remain, in
+// buckets first to last.
+func (t *tally) since(earlier *tally, count, first, last int64) tally {
+	out := tally{count: count, over: max(t.over-earlier.over, 0), min: t.min, max: t.max}
+	if t.min >= earlier.min {
+		out.min = max(bucketValue(first), t.min)
+	}
+	if t.max <= earlier.max && out.over == 0 {
+		out.max = min(bucketValue(last+1)-1, t.max)
+	}
+	lo, borrow := bits.Sub64(t.sumLo, earlier.sumLo, 0)
+	hi, wrong := bits.Sub64(t.sumHi, earlier.sumHi, borrow)
+	if wrong == 0 {
+		out.sumLo, out.sumHi = lo, hi
+	}
+	return out
+}
+
+// bucket is one that holds samples.
+type bucket struct{ index, n int64 }
+
+// buckets lists the buckets that hold samples, from the lowest.
+func (h *Histogram) buckets() []bucket {
+	if h.packed == nil {
+		return nil
+	}
+	out := make([]bucket, 0, h.packed.Populated())
+	h.packed.ForEachBucket(func(value, n int64) bool {
+		out = append(out, bucket{bucketIndex(value), n})
+		return true
+	})
+	return out
+}
+
+// bytes is the memory that its buckets take.
+func (h *Histogram) bytes() int64 {
+	if h.packed == nil {
+		return 0
+	}
+	return int64(h.packed.GetMemorySize())
+}
+
 // Base64 is the histogram in HDR V2 compressed form, which other HDR tools
 // read. It holds the buckets alone: minimum, maximum and mean are those of the
 // buckets.
 func (h *Histogram) Base64() (string, error) {
 	packed := h.packed
 	if packed == nil {
-		packed = hdrhistogram.NewPacked(histLowest, histHighest, histDigits)
+		packed = newPacked()
 	}
 	data, err := packed.Encode()
 	if err != nil {
@@ -222,29 +289,3 @@ func bucketValue(index int64) int64 {
 
 // highestEquivalent is the highest value in v's bucket.
 func highestEquivalent(v int64) int64 { return bucketValue(bucketIndex(v)+1) - 1 }
-
-// dense is a histogram to record into quickly: its buckets are an array, 270
-// KB, allocated with the first sample.
-type dense struct {
-	tally
-	hist *hdrhistogram.Histogram
-}
-
-func (d *dense) record(v time.Duration) {
-	if d.hist == nil {
-		d.hist = hdrhistogram.New(histLowest, histHighest, histDigits)
-	}
-	n := max(int64(v), 0)
-	d.add(n)
-	if err := d.hist.RecordValue(min(n, histHighest)); err != nil {
-		panic("stats: record in histogram: " + err.Error())
-	}
-}
-
-func (d *dense) reset() {
-	if d.count == 0 {
-		return
-	}
-	d.tally = tally{}
-	d.hist.Reset()
-}

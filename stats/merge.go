@@ -27,12 +27,16 @@ func Merge(summaries ...*Summary) (*Summary, error) {
 
 // add merges s into out, config versions being equal.
 func (out *Summary) add(s *Summary) {
+	out.Slowest = mergeSlowest(ofNode(out.Slowest, out.NodeID), ofNode(s.Slowest, s.NodeID))
 	out.agree(s)
 	out.addTimes(s)
 	addCounters(out.counters(), s.counters())
 	mergeHistograms(out.histograms(), s.histograms())
+	out.keepExamples(&s.ErrorExamples)
 	out.addSteps(s.Steps)
 	out.addScenarios(s.Scenarios)
+	out.addStages(s.Stages)
+	out.Series.add(&s.Series)
 	out.Generator.worsen(s.Generator)
 }
 
@@ -47,6 +51,12 @@ func (out *Summary) agree(s *Summary) {
 	keep(&out.NodeID, s.NodeID)
 	keep(&out.Region, s.Region)
 	keep(&out.Tenant, s.Tenant)
+	keep(&out.Unit, s.Unit)
+	out.NoHistograms = out.NoHistograms || s.NoHistograms
+	out.SamplePct = min(out.share(), s.share()) % 100 // 0 is all
+	if out.Pool != s.Pool {
+		out.Pool = Pool{}
+	}
 	out.Ended = out.Ended && s.Ended
 	out.Closed = out.Closed && s.Closed
 	out.Target += s.Target

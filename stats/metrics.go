@@ -59,6 +59,7 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) SetSummary(s *Summary) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s = s.withoutTime()
 	for i := range m.runs {
 		if m.runs[i].RunID == s.RunID {
 			m.runs[i] = s
@@ -70,6 +71,14 @@ func (m *Metrics) SetSummary(s *Summary) {
 		m.past.addTotals(m.runs[0])
 		m.runs = append([]*Summary(nil), m.runs[1:]...)
 	}
+}
+
+// withoutTime shares all but what no metric shows and what would make ten kept
+// runs large.
+func (s *Summary) withoutTime() *Summary {
+	out := *s
+	out.Series, out.Stages, out.Slowest = Series{}, nil, nil
+	return &out
 }
 
 // SetNode gives the function that is asked for the node's state at each

@@ -6,6 +6,9 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +122,91 @@ func TestMetricsOfARun(t *testing.T) {
 		volley_scenario_throughput_rps{scenario="checkout"} 1.5
 		volley_scenario_assertions_total{node_id="a",result="passed",run_id="r-2",scenario="checkout",step="Log in"} 8
 		volley_scenario_assertions_total{node_id="a",result="failed",run_id="r-2",scenario="checkout",step="Log in"} 9`)
+}
+
+// What the engine says of itself and of the histograms.
+func TestMetricsOfTheEngine(t *testing.T) {
+	m := newTestMetrics(t)
+	r := NewRecorder(Layout{Steps: []StepKey{{"a", "one"}, {"b", "two"}}, MaxLabels: 1}, 1)
+	sh := r.Shard(0)
+	sh.Request(Sample{Latency: millisecond, Service: millisecond, Status: 200, Complete: true,
+		Phases: &Phases{DNS: 2 * millisecond, Connect: 3 * millisecond, TLS: 4 * millisecond, FirstByte: 5 * millisecond}})
+	sh.Downgraded()
+	sh.LookupFailed()
+	sh.LookupFailed()
+	sh.Drop(Drop{N: 3, Cause: DropEnd})
+	sh.Arrived(Arrival{})
+	r.Observe(Gauges{At: time.Second, Workers: 4, InFlight: 6, CPUPct: 5})
+	s := r.Summary()
+	s.RunID, s.NodeID, s.Elapsed = "r-1", "a", 2*time.Second
+	s.Workers, s.Pool = 9, Pool{Limited: true, MaxIdlePerHost: 5, IdleTimeout: 90 * time.Second}
+	m.SetSummary(s)
+	got := scrape(t, m)
+	wantSeries(t, got, fmt.Sprintf(`
+		volley_concurrent_requests{node_id="a",region="",run_id="r-1",tenant=""} 6
+		volley_concurrent_scenarios 1
+		volley_workers_configured_total 9
+		volley_histogram_count 9
+		volley_histogram_memory_estimate_bytes %s
+		volley_histogram_labels_evicted_total 2
+		volley_redirect_downgrades_total 1
+		volley_lookup_failures_total 2
+		volley_dropped_iterations_total 3
+		volley_connection_pool_max_idle_per_host 5
+		volley_connection_pool_idle_timeout_seconds 90
+		volley_request_phase_seconds_sum{node_id="a",phase="dns",region="",run_id="r-1",tenant=""} 0.002
+		volley_request_phase_seconds_sum{node_id="a",phase="connect",region="",run_id="r-1",tenant=""} 0.003
+		volley_request_phase_seconds_sum{node_id="a",phase="tls",region="",run_id="r-1",tenant=""} 0.004
+		volley_request_phase_seconds_sum{node_id="a",phase="first_byte",region="",run_id="r-1",tenant=""} 0.005`,
+		strconv.FormatFloat(float64(s.HistogramBytes), 'g', -1, 64)))
+	if s.HistogramBytes < 10_000 {
+		t.Errorf("the histograms take %d bytes, want those of their pages", s.HistogramBytes)
+	}
+	ended := s.Clone()
+	ended.Ended, ended.Completed = true, 1
+	m.SetSummary(ended)
+	wantSeries(t, scrape(t, m), `
+		volley_concurrent_requests{node_id="a",region="",run_id="r-1",tenant=""} 0
+		volley_concurrent_scenarios 0
+		volley_histogram_count 0
+		volley_histogram_memory_estimate_bytes 0
+		volley_workers_configured_total 0`)
+}
+
+func TestMetricsOfTheProcess(t *testing.T) {
+	m := newTestMetrics(t)
+	var p ProcessState
+	m.SetNode(func() NodeState { return NodeState{Process: p} })
+	got := scrape(t, m)
+	wantSeries(t, got, `
+		volley_percentile_tracking_active 1
+		volley_percentile_sampling_rate_percent 100
+		volley_memory_warning_threshold_exceeded_total 0
+		volley_memory_critical_threshold_exceeded_total 0`)
+	if _, ok := got["volley_process_memory_rss_bytes"]; ok {
+		t.Error("memory that is not known is shown")
+	}
+	p = ProcessState{RSS: 5 << 20, Virtual: 7 << 30, MemoryWarnings: 2, MemoryCriticals: 1, PercentilesOff: true, SamplingPct: 25}
+	wantSeries(t, scrape(t, m), `
+		volley_process_memory_rss_bytes 5.24288e+06
+		volley_process_memory_virtual_bytes 7.516192768e+09
+		volley_percentile_tracking_active 0
+		volley_percentile_sampling_rate_percent 25
+		volley_memory_warning_threshold_exceeded_total 2
+		volley_memory_critical_threshold_exceeded_total 1`)
+}
+
+// Every metric's name is in a test that reads a value of it.
+func TestEveryMetricHasATest(t *testing.T) {
+	source, err := os.ReadFile("metrics_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range newDescs("volley") {
+		if !regexp.MustCompile("volley_" + name + `(_bucket|_count|_sum)?(\{| )`).Match(source) {
+			t.Errorf("no test reads %s", name)
+		}
+	}
 }
 
 func TestOldRunsVanishAndTotalsStay(t *testing.T) {

@@ -111,8 +111,9 @@ func clean(s string) string {
 }
 
 // short is clean, and cut so that a table stays a table.
-func short(s string) string {
-	const limit = 40
+func short(s string) string { return cut(s, 40) }
+
+func cut(s string, limit int) string {
 	runes := []rune(clean(s))
 	if len(runes) <= limit {
 		return string(runes)

@@ -1,12 +1,16 @@
 package stats
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
 
 // lateAfter is how long after due a start is late.
 const lateAfter = time.Millisecond
+
+// maxExample is how many bytes of an error's example are kept.
+const maxExample = 500
 
 // Recorder counts one run in one engine. It is sharded so that workers on
 // different CPUs do not meet.
@@ -35,26 +39,37 @@ func NewRecorder(layout Layout, shards int) *Recorder {
 
 // index finds the distinct steps and scenarios of the layout.
 func (r *Recorder) index() {
-	steps, scenarios := map[StepKey]int{}, map[string]int{}
+	steps := labels[StepKey]{limit: r.layout.MaxLabels, rest: StepKey{other, other}}
+	scenarios := labels[string]{limit: r.layout.MaxLabels, rest: other}
 	for _, key := range r.layout.Steps {
-		if _, known := steps[key]; !known {
-			steps[key] = len(r.total.Steps)
-			r.total.Steps = append(r.total.Steps, StepStats{StepKey: key})
-		}
-		if _, known := scenarios[key.Scenario]; !known {
-			scenarios[key.Scenario] = len(r.total.Scenarios)
-			r.total.Scenarios = append(r.total.Scenarios, ScenarioStats{Name: key.Scenario})
-		}
-		r.slots = append(r.slots, steps[key])
-		r.scene = append(r.scene, scenarios[key.Scenario])
+		r.slots = append(r.slots, steps.number(key))
+		r.scene = append(r.scene, scenarios.number(key.Scenario))
 	}
+	for _, key := range steps.names {
+		r.total.Steps = append(r.total.Steps, StepStats{StepKey: key})
+	}
+	for _, name := range scenarios.names {
+		r.total.Scenarios = append(r.total.Scenarios, ScenarioStats{Name: name})
+	}
+	r.total.FoldedLabels = int64(len(steps.folded) + len(scenarios.folded))
+	r.total.Stages = newStages(r.layout.Stages)
+	r.total.SamplePct, r.total.NoHistograms = int64(r.layout.SamplePct), r.layout.NoHistograms
 }
 
 func (r *Recorder) newBlock() *block {
-	return &block{
+	b := &block{
 		steps:     make([]stepBlock, len(r.total.Steps)),
 		scenarios: make([]scenarioBlock, len(r.total.Scenarios)),
+		times:     newTimeline(&r.layout),
+		samplePct: 100,
 	}
+	switch pct := r.layout.SamplePct; {
+	case r.layout.NoHistograms:
+		b.samplePct = 0
+	case pct > 0 && pct < 100:
+		b.samplePct = pct
+	}
+	return b
 }
 
 // Shard returns shard i modulo their number, i >= 0.
@@ -73,6 +88,7 @@ func (r *Recorder) Summary() *Summary {
 	}
 	for i, s := range r.shards {
 		s.active, r.spare[i] = r.spare[i], s.active
+		s.active.times.moment, s.active.times.due = r.spare[i].times.moment, r.spare[i].times.due
 	}
 	for _, s := range r.shards {
 		s.mu.Unlock()
@@ -80,9 +96,35 @@ func (r *Recorder) Summary() *Summary {
 	for _, b := range r.spare {
 		b.drainInto(r.total)
 	}
+	r.total.Series.setTargets(r.layout.Asked, r.layout.Duration)
+	r.total.setStageTargets(r.layout.Asked)
 	out := r.total.Clone()
+	out.Histograms, out.HistogramBytes = r.memory()
 	out.Generator.ScheduleLagP99, _ = out.ScheduleLag.Percentile(99)
 	return out
+}
+
+// memory is how many histograms hold samples, and about how many bytes those
+// of the recorder take.
+func (r *Recorder) memory() (histograms, bytes int64) {
+	for _, h := range r.total.allHistograms() {
+		histograms += one(h.count > 0)
+		bytes += h.bytes()
+	}
+	for _, b := range r.spare {
+		bytes += 2 * b.bytes() // the one in use is as large
+	}
+	return histograms, bytes
+}
+
+// Observe keeps what the engine says of itself; it should do so once a second.
+func (r *Recorder) Observe(g Gauges) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total.InFlight = max(g.InFlight, 0)
+	p := r.total.Series.at(r.shards[0].active.times.second(g.At))
+	p.Workers = max(p.Workers, g.Workers)
+	p.CPUPct = max(p.CPUPct, g.CPUPct)
 }
 
 // Shard takes the samples of the workers of one CPU. It is safe for
@@ -100,11 +142,45 @@ func (s *Shard) Arrived(a Arrival) {
 	s.active.arrived(a)
 }
 
-// Dropped counts n arrivals that were due and never started.
+// Placed counts a request that took an arrival's place and is done, and that
+// was not the last of its iteration; with load.unit requests.
+func (s *Shard) Placed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active.placed++
+}
+
+// Dropped counts n arrivals that were due and never started; the series has
+// them at the time of the shard's last event. Drop is more exact.
 func (s *Shard) Dropped(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.dropped += n
+	if n > 0 {
+		s.active.drop(Drop{At: s.active.times.moment, N: n})
+	}
+}
+
+// Drop counts arrivals that were due and never started.
+func (s *Shard) Drop(d Drop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.N > 0 {
+		s.active.drop(d)
+	}
+}
+
+// Downgraded counts a redirect from https to http that was followed.
+func (s *Shard) Downgraded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active.downgrades++
+}
+
+// LookupFailed counts a failed look-up of a host name.
+func (s *Shard) LookupFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active.lookupFailures++
 }
 
 // Request counts one request; sm.Step must lie in the layout.
@@ -113,6 +189,7 @@ func (s *Shard) Request(sm Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active.request(slot, &sm)
+	s.active.slow.offer(&s.rec.layout.Steps[sm.Step], &sm)
 }
 
 // Iteration counts an iteration that has ended; it.Step must lie in the layout.
@@ -120,7 +197,7 @@ func (s *Shard) Iteration(it Iteration) {
 	scenario := s.rec.scene[it.Step]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.scenarios[scenario].ended(it)
+	s.active.ended(scenario, it)
 }
 
 // Retried counts n attempts of a step of the layout that failed and that a
@@ -130,6 +207,31 @@ func (s *Shard) Retried(step int, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active.steps[slot].retried += n
+	s.active.times.latest().Retried += n
+}
+
+// Example keeps text, at most 500 bytes of it, as the example of an error kind
+// that has none yet.
+func (s *Shard) Example(kind ErrorKind, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active.examples[kind] == "" {
+		s.active.examples[kind] = strings.ToValidUTF8(text[:min(len(text), maxExample)], "")
+	}
+}
+
+// Unresolved counts a variable that nothing had set where it was used.
+func (s *Shard) Unresolved() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active.unresolved++
+}
+
+// ExtractionFailed counts a variable that a response did not have.
+func (s *Shard) ExtractionFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active.extractions++
 }
 
 // Reconnected counts n connections opened because an established one broke.

@@ -42,21 +42,38 @@ type Result struct {
 	Retried     int64   `json:"retried"`
 	Iterations  int64   `json:"iterations"`
 	RPS         float64 `json:"rps"` // requests per second
+	// Amplification is requests per run of a step, if attempts and hops make it
+	// more than 1.
+	Amplification float64 `json:"amplification,omitempty"`
+	Unit          string  `json:"unit,omitempty"` // of the load, if it is not iterations
+	// PercentileSource is "sampled" or "off" if histograms do not hold all.
+	PercentileSource string `json:"percentiles,omitempty"`
+	SamplePct        int64  `json:"sample_pct,omitempty"` // of requests in them
 
-	Target      Target           `json:"target"`
-	LateStarts  LateStarts       `json:"late_starts"`
-	Errors      ErrorCounts      `json:"errors"`
-	StatusCodes map[string]int64 `json:"status_codes"`
-	BytesIn     int64            `json:"bytes_in"`
-	BytesOut    int64            `json:"bytes_out"`
-	Connections Connections      `json:"connections"`
+	Target     Target      `json:"target"`
+	LateStarts LateStarts  `json:"late_starts"`
+	Drops      Drops       `json:"drops,omitzero"`
+	Errors     ErrorCounts `json:"errors"`
+	// ErrorExamples has one error of each kind that occurred, under the kind's
+	// name in Errors, without queries and bodies.
+	ErrorExamples map[string]string `json:"error_examples,omitempty"`
+	Variables     Variables         `json:"variables,omitzero"`
+	StatusCodes   map[string]int64  `json:"status_codes"`
+	BytesIn       int64             `json:"bytes_in"`
+	BytesOut      int64             `json:"bytes_out"`
+	Connections   Connections       `json:"connections"`
 
 	Latency     Percentiles `json:"latency_ms"`
 	ServiceTime Percentiles `json:"service_time_ms"`
 	LatencyOK   Percentiles `json:"latency_ok_ms"`
 	Iteration   Percentiles `json:"iteration_ms"`
 
+	// Phases are those of requests, if the plan asks for them.
+	Phases *PhaseResult `json:"phases_ms,omitempty"`
+
 	Steps      []StepResult      `json:"steps"`
+	Scenarios  []ScenarioResult  `json:"scenarios,omitempty"`
+	Stages     []StageResult     `json:"stages,omitempty"`
 	Series     []SeriesPoint     `json:"series"`
 	Slowest    []SlowRequest     `json:"slowest"`
 	Thresholds []ThresholdResult `json:"thresholds"`
@@ -90,6 +107,13 @@ type LateStarts struct {
 	Generator int64 `json:"generator"`
 }
 
+// Drops splits dropped arrivals by cause, as far as it is known.
+type Drops struct {
+	Thinking int64 `json:"thinking"` // workers were thinking
+	Target   int64 `json:"target"`   // workers were waiting for the target
+	End      int64 `json:"end"`      // still waiting at the end of the duration
+}
+
 // ErrorCounts is the number of errors by kind.
 type ErrorCounts struct {
 	Timeout     int64 `json:"timeout"`
@@ -107,11 +131,20 @@ func (e ErrorCounts) Total() int64 {
 	return e.Timeout + e.Network + e.TLS + e.ClientError + e.ServerError + e.Assertion + e.Other + e.Generator
 }
 
+// Variables counts what went wrong with a plan's variables.
+type Variables struct {
+	Unresolved        int64 `json:"unresolved"`         // uses of ${…} that stayed as they are
+	ExtractionsFailed int64 `json:"extractions_failed"` // not found in a response
+}
+
 // Connections counts requests by the kind of their connection.
 type Connections struct {
 	New        int64 `json:"new"`
 	Reused     int64 `json:"reused"`
 	Reconnects int64 `json:"reconnects"`
+	// Downgrades is the number of redirects from https to http.
+	Downgrades     int64 `json:"downgrades,omitempty"`
+	LookupFailures int64 `json:"lookup_failures,omitempty"` // of host names
 }
 
 // Percentiles is a histogram's block, in milliseconds.
@@ -137,9 +170,11 @@ type StepResult struct {
 	Errors      int64       `json:"errors"`
 	Latency     Percentiles `json:"latency_ms"`
 	ServiceTime Percentiles `json:"service_time_ms"`
+	StepDetail
 }
 
-// SeriesPoint is one second (or a coarser span) of a run.
+// SeriesPoint is one second of a run, or a coarser span: as long as the next
+// point is away. Target is in arrivals, and so is every count, over that span.
 type SeriesPoint struct {
 	T              float64  `json:"t"` // seconds since the start
 	Target         float64  `json:"target"`
@@ -154,12 +189,14 @@ type SeriesPoint struct {
 	Workers        int64    `json:"workers"`
 	ScheduleLagP99 *float64 `json:"schedule_lag_p99"`
 	CPUPct         float64  `json:"cpu_pct"`
+	PointDetail
 }
 
 // SlowRequest is one of the slowest requests of a run.
 type SlowRequest struct {
 	T          float64 `json:"t"` // seconds since the start
 	Ms         float64 `json:"ms"`
+	Scenario   string  `json:"scenario,omitempty"`
 	Step       string  `json:"step"`
 	Status     int     `json:"status"`
 	NodeID     string  `json:"node_id"`
@@ -168,11 +205,15 @@ type SlowRequest struct {
 
 // ThresholdResult is the verdict on one threshold of the plan.
 type ThresholdResult struct {
-	Expr          string   `json:"expr"`
+	Expr string `json:"expr"`
+	// Value is in milliseconds for durations, 0..1 for error_rate and
+	// assertion_rate, percent where the threshold has it, else a count or a
+	// number per second. It is null without a sample, or if a percentile's rank
+	// falls among the dropped.
 	Value         *float64 `json:"value"`
 	OK            bool     `json:"ok"`
-	FailedAtS     *float64 `json:"failed_at_s"`
-	RateAtFailure *float64 `json:"rate_at_failure"`
+	FailedAtS     *float64 `json:"failed_at_s"`     // since the start; null if not known
+	RateAtFailure *float64 `json:"rate_at_failure"` // arrivals started per second
 }
 
 // GeneratorResult is how the load generator itself fared, on the worst node.
@@ -181,6 +222,7 @@ type GeneratorResult struct {
 	ThrottledPct     float64 `json:"throttled_pct"`
 	GCPauseP99Ms     float64 `json:"gc_pause_p99_ms"`
 	ScheduleLagP99Ms float64 `json:"schedule_lag_p99_ms"`
+	WakeupP99Ms      float64 `json:"wakeup_p99_ms,omitempty"`
 	Verdict          Verdict `json:"verdict"`
 }
 
@@ -194,16 +236,19 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 		Schema: ResultSchema, RunID: s.RunID, ConfigVersion: s.ConfigVersion, Scope: scope, Nodes: nodes,
 		StartedAt: s.StartedAt, DurationS: s.duration().Seconds(), WarmupS: s.Warmup.Seconds(),
 		Due: s.Due(), Started: s.Started, Completed: s.Completed, Interrupted: s.interrupted(), Dropped: s.Dropped,
-		Requests: s.Requests, Retried: s.Retried, Iterations: s.Completed, RPS: perSecond(s.Requests, s.Span()),
-		Target:      newTarget(s),
-		LateStarts:  LateStarts{NoWorker: s.LateNoWorker, CatchUp: s.LateCatchUp, Generator: s.LateGenerator},
-		Errors:      newErrorCounts(s),
-		StatusCodes: map[string]int64{},
-		BytesIn:     s.BytesIn, BytesOut: s.BytesOut,
-		Connections: Connections{New: s.ConnsNew, Reused: s.ConnsReused, Reconnects: s.Reconnects},
-		Steps:       []StepResult{}, Series: []SeriesPoint{}, Slowest: []SlowRequest{}, Thresholds: []ThresholdResult{},
+		Requests: s.Requests, Retried: s.Retried, Iterations: s.iterations(), RPS: perSecond(s.Requests, s.Span()),
+		Target:        newTarget(s),
+		LateStarts:    LateStarts{NoWorker: s.LateNoWorker, CatchUp: s.LateCatchUp, Generator: s.LateGenerator},
+		Errors:        newErrorCounts(s),
+		ErrorExamples: newErrorExamples(s),
+		Variables:     Variables{Unresolved: s.UnresolvedVariables, ExtractionsFailed: s.ExtractionsFailed},
+		StatusCodes:   map[string]int64{},
+		BytesIn:       s.BytesIn, BytesOut: s.BytesOut,
+		Connections: newConnections(s),
+		Steps:       []StepResult{}, Series: s.newSeries(), Slowest: newSlowest(s), Thresholds: []ThresholdResult{},
 		Generator: newGeneratorResult(s),
 	}
+	r.addDetail(s)
 	for code, n := range s.StatusCodes() {
 		r.StatusCodes[strconv.Itoa(code)] = n
 	}
@@ -212,7 +257,7 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 
 func (r *Result) addHistograms(s *Summary) error {
 	var b blockBuilder
-	r.Latency = b.block(&s.Latency, s.Dropped)
+	r.Latency = b.block(&s.Latency, s.slower(s.Dropped))
 	r.ServiceTime = b.block(&s.Service, 0)
 	r.LatencyOK = b.block(&s.LatencyOK, 0)
 	r.Iteration = b.block(&s.IterationTime, 0)
@@ -220,11 +265,15 @@ func (r *Result) addHistograms(s *Summary) error {
 		st := &s.Steps[i]
 		r.Steps = append(r.Steps, StepResult{
 			StepKey: st.StepKey, Requests: st.Requests, Errors: st.Errors,
-			Latency: b.block(&st.Latency, 0), ServiceTime: b.block(&st.Service, 0),
+			Latency: b.block(&st.Latency, 0), ServiceTime: b.block(&st.Service, 0), StepDetail: b.stepDetail(st),
 		})
 	}
+	r.addParts(&b, s)
 	return b.err
 }
+
+// iterations is how many have been completed.
+func (s *Summary) iterations() int64 { return s.Completed - s.Placed }
 
 // interrupted counts as such what a live or a lost node had not ended yet, so
 // that started = completed + interrupted holds in every result.
@@ -279,24 +328,48 @@ func newErrorCounts(s *Summary) ErrorCounts {
 	}
 }
 
+func newErrorExamples(s *Summary) map[string]string {
+	names := [errorKinds]string{
+		ErrTimeout: "timeout", ErrNetwork: "network", ErrTLS: "tls", ErrClient: "client_error", ErrServer: "server_error",
+		ErrAssertion: "assertion", ErrOther: "other", ErrGenerator: "generator",
+	}
+	out := map[string]string{}
+	for kind, text := range s.ErrorExamples {
+		if text != "" {
+			out[names[kind]] = text
+		}
+	}
+	return out
+}
+
 func newGeneratorResult(s *Summary) GeneratorResult {
 	g := s.Generator
 	return GeneratorResult{
 		CPUPct: round(g.CPUPct, 1), ThrottledPct: round(g.ThrottledPct, 1),
-		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP99Ms: millis(g.ScheduleLagP99),
+		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP99Ms: millis(g.ScheduleLagP99), WakeupP99Ms: millis(g.WakeupP99),
 		Verdict: s.Verdict(),
 	}
 }
 
-// blockBuilder keeps the first error of many blocks.
-type blockBuilder struct{ err error }
+// blockBuilder keeps the first error of many blocks, and the form of an empty
+// one: compressing is what takes the time.
+type blockBuilder struct {
+	err   error
+	empty string
+}
 
 // block makes a histogram's block; slower arrivals count as slower than any
 // sample.
 func (b *blockBuilder) block(h *Histogram, slower int64) Percentiles {
-	encoded, err := h.Base64()
-	if err != nil && b.err == nil {
-		b.err = fmt.Errorf("make result: %w", err)
+	encoded := b.empty
+	if h.count > 0 || encoded == "" {
+		var err error
+		if encoded, err = h.Base64(); err != nil && b.err == nil {
+			b.err = fmt.Errorf("make result: %w", err)
+		}
+	}
+	if h.count == 0 {
+		b.empty = encoded
 	}
 	p := Percentiles{Histogram: encoded, Over1h: h.over}
 	if h.count == 0 {

@@ -43,7 +43,7 @@ func nodeSummary(id string, n, dropped int) *Summary {
 		due := time.Duration(i) * 10 * millisecond
 		sh.Arrived(Arrival{Due: due, Sent: due + 300*time.Microsecond + time.Duration(i%20/19)*time.Second, WorkerFree: i%20 != 19})
 		for step := range 2 {
-			sm := Sample{Step: step, Latency: time.Duration(i+step+1) * millisecond, Service: time.Duration(i+1) * 100 * time.Microsecond,
+			sm := Sample{Step: step, At: due, Latency: time.Duration(i+step+1) * millisecond, Service: time.Duration(i+1) * 100 * time.Microsecond,
 				Status: 200, Complete: true, NewConn: i == 0 && step == 0, BytesIn: 1500, BytesOut: 120}
 			if i%10 == 9 && step == 1 {
 				sm.Status, sm.Kind = 503, ErrServer
@@ -137,7 +137,7 @@ func TestResultHasEveryName(t *testing.T) {
 	for object, names := range map[string]string{
 		"": `schema run_id config_version scope nodes started_at duration_s due started completed interrupted dropped requests
 			retried iterations rps target late_starts errors status_codes bytes_in bytes_out connections latency_ms
-			service_time_ms latency_ok_ms iteration_ms steps series slowest thresholds generator`,
+			service_time_ms latency_ok_ms iteration_ms steps scenarios series slowest thresholds generator`,
 		"target":          "iterations rate_error_pct",
 		"late_starts":     "no_worker catch_up generator",
 		"errors":          "timeout network tls client_error server_error assertion other generator",
@@ -163,9 +163,19 @@ func TestResultHasEveryName(t *testing.T) {
 	if node["node_id"] != "a" || node["start_skew_ms"] != 0.3 || node["requests"] != 200.0 || node["complete"] != true {
 		t.Errorf("node %v, want a with 0.3 ms, 200 requests, complete", node)
 	}
-	for _, list := range []string{"series", "slowest", "thresholds"} {
-		if items, ok := got[list].([]any); !ok || len(items) != 0 {
-			t.Errorf("%s is %v, want []", list, got[list])
+	if items, ok := got["thresholds"].([]any); !ok || len(items) != 0 {
+		t.Errorf("thresholds is %v, want []", got["thresholds"])
+	}
+	point := got["series"].([]any)[0].(map[string]any)
+	for _, name := range strings.Fields("t target started late dropped errors p50 p95 p99 max workers schedule_lag_p99 cpu_pct") {
+		if _, ok := point[name]; !ok {
+			t.Errorf("series %q is missing", name)
+		}
+	}
+	slow := got["slowest"].([]any)[0].(map[string]any)
+	for _, name := range strings.Fields("t ms step status node_id connection") {
+		if _, ok := slow[name]; !ok {
+			t.Errorf("slowest %q is missing", name)
 		}
 	}
 }

@@ -37,11 +37,48 @@ type Sample struct {
 	NewConn  bool // the request opened a connection
 	// Partial marks an attempt or redirect hop that was not the step's last: it
 	// is a request with a service time, but has no latency and is no error.
-	Partial          bool
+	Partial bool
+	// Superseded marks an attempt that a further one followed in vain: an error
+	// with a service time, while the latency is that of the step's last attempt.
+	Superseded       bool
 	AssertionsPassed int
 	AssertionsFailed int
 	BytesIn          int64
 	BytesOut         int64
+	Phases           *Phases // nil if the plan does not ask for them
+}
+
+// Phases is how long the parts of a request took; 0 for one that it did not
+// have, such as a lookup on a connection already open.
+type Phases struct {
+	DNS, Connect, TLS time.Duration
+	FirstByte         time.Duration // from the first byte sent to the first read
+}
+
+// DropCause says why an arrival was dropped.
+type DropCause uint8
+
+// The causes of a drop.
+const (
+	DropOther    DropCause = iota
+	DropThinking           // the workers it needed were thinking
+	DropWaiting            // the workers it needed were waiting for the target
+	DropEnd                // it was still waiting at the end of the duration
+)
+
+// Drop is arrivals that were due and never started.
+type Drop struct {
+	At    time.Duration // since the run's start, when they were dropped
+	N     int64
+	Cause DropCause
+}
+
+// Gauges is what an engine says of itself once a second.
+type Gauges struct {
+	At       time.Duration // since the run's start
+	Workers  int64         // that there are, busy or not
+	InFlight int64         // requests sent and not answered yet
+	CPUPct   float64       // of what the process may use, in the last second
 }
 
 // Arrival is how one arrival of the load curve was started.
@@ -80,7 +117,26 @@ type StepKey struct {
 }
 
 // Layout is what a Recorder counts separately; fixed for a run. Steps of one
-// name in one scenario are counted together.
+// name in one scenario are counted together. The zero value of every field but
+// Steps leaves that out.
 type Layout struct {
 	Steps []StepKey
+	// Duration is the planned one, warmup included.
+	Duration time.Duration
+	// Stages are counted apart (see StagesOf), at most 200 of them.
+	Stages []Stage
+	// Asked is how many arrivals the curve asks for until t, as an integral: it
+	// gives series and stages their targets.
+	Asked func(t time.Duration) float64
+	// MaxLabels is how many steps, and how many scenarios, are counted apart;
+	// those beyond are counted together as "other". 0 is no limit.
+	MaxLabels int
+	// SamplePct is the share of requests and iterations that go into histograms,
+	// 1..100 percent; 0 is all of them. Counters count everything.
+	SamplePct int
+	// NoHistograms leaves them all empty but that of the schedule lag.
+	NoHistograms bool
 }
+
+// other is where steps and scenarios beyond Layout.MaxLabels are counted.
+const other = "other"

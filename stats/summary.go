@@ -31,7 +31,8 @@ type Summary struct {
 	FirstSent time.Duration // of the same arrival, since StartedAt
 
 	Started, Dropped       int64 // arrivals; due is their sum
-	Completed, Interrupted int64 // iterations
+	Completed, Interrupted int64 // arrivals: iterations, with load.unit requests requests
+	Placed                 int64 // of Completed, requests that were not the last of their iteration
 	LateNoWorker           int64 // all workers were busy with the target
 	LateCatchUp            int64 // held back by the 110 % rule
 	LateGenerator          int64 // volley's own fault
@@ -40,16 +41,52 @@ type Summary struct {
 	BytesIn, BytesOut      int64
 	ConnsNew, ConnsReused  int64 // requests by the kind of their connection
 	Reconnects             int64
+	UnresolvedVariables    int64 // uses of ${…} that stayed as they are
+	ExtractionsFailed      int64 // variables not found in a response
+
+	// ErrorExamples has for each kind of error what one of them was, without
+	// queries and bodies; "" if there was none.
+	ErrorExamples [errorKinds]string
 
 	Latency       Histogram // from due, one sample a step
 	LatencyOK     Histogram // of the successful ones
 	Service       Histogram // from the first byte sent, one sample an attempt
 	IterationTime Histogram // completed iterations
 	ScheduleLag   Histogram // only where a worker was free
+	// Phases of requests: DNS, connect, TLS, first byte; if the plan asks for them.
+	Phases [phaseCount]Histogram
 
 	Steps     []StepStats     // in the order of the plan
 	Scenarios []ScenarioStats // in the order of the plan
+	Stages    []StageStats    // in the order of the plan; of a stages curve
+	Series    Series
+	Slowest   []Slow // the slowest first, at most 20
 	Generator Generator
+
+	// Unit is load.unit, "" for iterations.
+	Unit string
+	// SamplePct is the share of requests in histograms, 0 or 100 for all.
+	SamplePct    int64
+	NoHistograms bool // percentile tracking is off
+
+	DroppedThinking int64 // of Dropped, as far as the cause is known
+	DroppedWaiting  int64
+	DroppedEnd      int64
+	Downgrades      int64 // redirects from https to http
+	LookupFailures  int64 // of host names
+	InFlight        int64 // requests sent and not answered yet
+	FoldedLabels    int64 // steps and scenarios counted as "other"
+	Histograms      int64 // that hold samples
+	HistogramBytes  int64 // about, in the engine
+
+	Pool Pool // what the run's config says of idle connections
+}
+
+// Pool is the limit on idle connections that a plan sets.
+type Pool struct {
+	Limited        bool  // MaxIdlePerHost is set
+	MaxIdlePerHost int64 // 0 is a connection per request
+	IdleTimeout    time.Duration
 }
 
 // StepStats is one step's part of a Summary.
@@ -61,6 +98,7 @@ type StepStats struct {
 	NoStatus                           int64         // requests without a response
 	StatusCodes                        map[int]int64 // 1..999
 	Latency, Service                   Histogram
+	LatencyFailed                      Histogram // the part of Latency that errors have
 }
 
 // ScenarioStats is one scenario's part of a Summary: iterations.
@@ -143,6 +181,15 @@ func (s *Summary) firstArrival(due, sent time.Duration) {
 	}
 }
 
+// keepExamples takes the examples of kinds that have none yet.
+func (s *Summary) keepExamples(from *[errorKinds]string) {
+	for kind, text := range from {
+		if s.ErrorExamples[kind] == "" {
+			s.ErrorExamples[kind] = text
+		}
+	}
+}
+
 func (st *StepStats) countStatus(code int, n int64) {
 	if n == 0 {
 		return
@@ -159,6 +206,9 @@ func (s *Summary) counters() []*int64 {
 		&s.Workers, &s.Started, &s.Dropped, &s.Completed, &s.Interrupted,
 		&s.LateNoWorker, &s.LateCatchUp, &s.LateGenerator, &s.Requests, &s.Retried,
 		&s.BytesIn, &s.BytesOut, &s.ConnsNew, &s.ConnsReused, &s.Reconnects,
+		&s.UnresolvedVariables, &s.ExtractionsFailed,
+		&s.DroppedThinking, &s.DroppedWaiting, &s.DroppedEnd, &s.Downgrades, &s.LookupFailures,
+		&s.Placed, &s.InFlight, &s.FoldedLabels, &s.Histograms, &s.HistogramBytes,
 	}
 	for i := range s.Errors {
 		out = append(out, &s.Errors[i])
@@ -167,7 +217,38 @@ func (s *Summary) counters() []*int64 {
 }
 
 func (s *Summary) histograms() []*Histogram {
-	return []*Histogram{&s.Latency, &s.LatencyOK, &s.Service, &s.IterationTime, &s.ScheduleLag}
+	return []*Histogram{
+		&s.Latency, &s.LatencyOK, &s.Service, &s.IterationTime, &s.ScheduleLag,
+		&s.Phases[0], &s.Phases[1], &s.Phases[2], &s.Phases[3],
+	}
+}
+
+// allHistograms adds those of the parts.
+func (s *Summary) allHistograms() []*Histogram {
+	out := s.histograms()
+	for i := range s.Steps {
+		out = append(out, s.Steps[i].histograms()...)
+	}
+	for i := range s.Scenarios {
+		out = append(out, s.Scenarios[i].histograms()...)
+	}
+	for i := range s.Stages {
+		out = append(out, &s.Stages[i].Latency)
+	}
+	return out
+}
+
+// slower is how many samples of a histogram n dropped arrivals stand for.
+func (s *Summary) slower(n int64) int64 {
+	return n * s.share() / 100
+}
+
+// share is the percentage of requests that is in histograms.
+func (s *Summary) share() int64 {
+	if s.SamplePct > 0 && s.SamplePct < 100 {
+		return s.SamplePct
+	}
+	return 100
 }
 
 func (st *StepStats) counters() []*int64 {
@@ -177,7 +258,9 @@ func (st *StepStats) counters() []*int64 {
 	}
 }
 
-func (st *StepStats) histograms() []*Histogram { return []*Histogram{&st.Latency, &st.Service} }
+func (st *StepStats) histograms() []*Histogram {
+	return []*Histogram{&st.Latency, &st.Service, &st.LatencyFailed}
+}
 
 func (sc *ScenarioStats) counters() []*int64 {
 	return []*int64{&sc.Succeeded, &sc.Failed, &sc.Interrupted}
@@ -198,6 +281,12 @@ func (s *Summary) Clone() *Summary {
 	for i := range c.Scenarios {
 		cloneHistograms(c.Scenarios[i].histograms())
 	}
+	c.Stages = append([]StageStats(nil), s.Stages...)
+	for i := range c.Stages {
+		cloneHistograms([]*Histogram{&c.Stages[i].Latency})
+	}
+	c.Series = s.Series.Clone()
+	c.Slowest = append([]Slow(nil), s.Slowest...)
 	return &c
 }
 

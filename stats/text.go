@@ -15,8 +15,11 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 	r.textHead(p)
 	r.textTotals(p)
 	r.textPercentiles(p)
+	r.textStages(p)
 	r.textSteps(p)
 	r.textCounts(p)
+	r.textSlowest(p)
+	r.textThresholds(p)
 	r.textNodes(p)
 	r.textGenerator(p)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
@@ -60,6 +63,8 @@ func (r *Result) textTotals(p *page) {
 	late := r.LateStarts
 	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.NoWorker+late.CatchUp+late.Generator,
 		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
+	r.textDrops(p)
+	r.textNotes(p)
 	p.gap()
 }
 
@@ -140,20 +145,14 @@ func (r *Result) textCounts(p *page) {
 		codes = append(codes, fmt.Sprintf("%s: %d", clean(code), r.StatusCodes[code]))
 	}
 	p.line(label("status"), plain(listed(codes)))
-	e := r.Errors
 	var kinds []string
-	for _, kind := range []struct {
-		name string
-		n    int64
-	}{
-		{"timeout", e.Timeout}, {"network", e.Network}, {"tls", e.TLS}, {"client_error", e.ClientError},
-		{"server_error", e.ServerError}, {"assertion", e.Assertion}, {"other", e.Other}, {"generator", e.Generator},
-	} {
+	for _, kind := range r.Errors.kinds() {
 		if kind.n > 0 {
 			kinds = append(kinds, fmt.Sprintf("%s: %d", kind.name, kind.n))
 		}
 	}
 	p.line(label("errors"), cell{listed(kinds), styleIf(len(kinds) > 0, red)})
+	r.textErrors(p)
 	p.gap()
 }
 

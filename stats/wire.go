@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 1
+	wireVersion = 2
 )
 
 // What Decode accepts at most.
@@ -46,6 +46,7 @@ func (s *Summary) Encode() ([]byte, error) {
 	for _, f := range s.floats() {
 		e.float(*f)
 	}
+	e.body(s.figures(), nil)
 	e.body(s.counters(), s.histograms())
 	e.length(len(s.Steps), maxSteps, "steps")
 	for i := range s.Steps {
@@ -60,6 +61,9 @@ func (s *Summary) Encode() ([]byte, error) {
 		e.text(s.Scenarios[i].Name)
 		e.body(s.Scenarios[i].counters(), s.Scenarios[i].histograms())
 	}
+	e.stages(s.Stages)
+	e.series(&s.Series)
+	e.slowest(s.Slowest)
 	if e.err == nil && len(e.buf) > MaxEncoded {
 		e.fail("it takes %d bytes, at most %d are accepted", len(e.buf), MaxEncoded)
 	}
@@ -88,9 +92,13 @@ func Decode(data []byte) (*Summary, error) {
 	for _, f := range s.floats() {
 		*f = d.float()
 	}
+	d.body(s.figures(), nil)
 	d.body(s.counters(), s.histograms())
 	s.Steps = d.steps()
 	s.Scenarios = d.scenarios()
+	s.Stages = d.stages()
+	d.series(&s.Series)
+	s.Slowest = d.slowest()
 	if d.err == nil && len(d.data) > 0 {
 		d.fail("%d bytes too many", len(d.data))
 	}
@@ -101,16 +109,25 @@ func Decode(data []byte) (*Summary, error) {
 }
 
 func (s *Summary) texts() []*string {
-	return []*string{&s.RunID, &s.ConfigVersion, &s.NodeID, &s.Region, &s.Tenant, &s.Failure}
+	out := []*string{&s.RunID, &s.ConfigVersion, &s.NodeID, &s.Region, &s.Tenant, &s.Failure, &s.Unit}
+	for i := range s.ErrorExamples {
+		out = append(out, &s.ErrorExamples[i])
+	}
+	return out
 }
 
-func (s *Summary) flags() []*bool { return []*bool{&s.Ended, &s.Closed, &s.Sent} }
+func (s *Summary) flags() []*bool {
+	return []*bool{&s.Ended, &s.Closed, &s.Sent, &s.NoHistograms, &s.Pool.Limited}
+}
+
+// figures are counters that do not add up.
+func (s *Summary) figures() []*int64 { return []*int64{&s.SamplePct, &s.Pool.MaxIdlePerHost} }
 
 func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator
 	return []*time.Duration{
 		&s.Elapsed, &s.Planned, &s.Warmup, &s.FirstDue, &s.FirstSent,
-		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99,
+		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout,
 	}
 }
 

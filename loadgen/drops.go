@@ -1,0 +1,74 @@
+package loadgen
+
+import (
+	"time"
+
+	"volley/stats"
+)
+
+// patrolEvery is how often somebody looks for arrivals that have grown too old
+// while all workers hang.
+const patrolEvery = 50 * time.Millisecond
+
+// busyness is what the workers do at one moment. Those of a closed model are
+// never idle.
+type busyness struct{ idle, thinking, waiting int64 }
+
+func (c *crew) look() *busyness {
+	b := &busyness{idle: c.idle.Load(), thinking: c.thinking.Load()}
+	b.waiting = max(c.workers.Load()-b.idle-b.thinking, 0)
+	return b
+}
+
+// patrol drops what is too old, until over. What the workers do at that moment
+// is why.
+func (c *crew) patrol(over <-chan struct{}) {
+	tick := time.NewTicker(patrolEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b := c.look()
+			c.busyness.Store(b)
+			c.expired(b, c.pacer.drop(c.now()))
+		case <-over:
+			return
+		}
+	}
+}
+
+// dropped counts what a worker found too old when it came back. It is no longer
+// busy itself, so the last patrol knows better why.
+func (c *crew) dropped(d drops) {
+	if d.expired > 0 {
+		b := c.busyness.Load()
+		if b == nil {
+			b = c.look()
+		}
+		c.expired(b, d.expired)
+	}
+	c.lost(stats.DropOther, d.held)
+}
+
+// expired splits n arrivals among what the workers they needed were doing.
+func (c *crew) expired(b *busyness, n int64) {
+	busy := b.thinking + b.waiting
+	if n == 0 {
+		return
+	}
+	if b.idle > 0 || busy == 0 {
+		c.lost(stats.DropOther, n) // somebody was there, held by the catch-up rule
+		return
+	}
+	thinking := (n*b.thinking + busy/2) / busy
+	c.lost(stats.DropThinking, thinking)
+	c.lost(stats.DropWaiting, n-thinking)
+}
+
+// lost counts n dropped arrivals. Requests that come due after the last
+// iteration has begun are nobody's, and so are arrivals that no data is left for.
+func (c *crew) lost(cause stats.DropCause, n int64) {
+	if n > 0 && !(c.isSpent() && (c.requests || c.dry())) {
+		c.shard(0).Drop(stats.Drop{At: c.now(), N: n, Cause: cause})
+	}
+}

@@ -1,0 +1,154 @@
+package stats
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"volley/plan"
+)
+
+// textDrops splits the drops where the cause is known.
+func (r *Result) textDrops(p *page) {
+	if r.Drops == (Drops{}) {
+		return
+	}
+	p.line(label("dropped"), cell{fmt.Sprintf("%d: workers thinking %d, waiting for the target %d, left at the end %d",
+		r.Dropped, r.Drops.Thinking, r.Drops.Target, r.Drops.End), red})
+}
+
+func (r *Result) textNotes(p *page) {
+	if r.Amplification > 0 {
+		p.line(label("amplified"), plain(fmt.Sprintf("%.2f requests per step: retries and redirects", r.Amplification)))
+	}
+	if n := r.Connections.Downgrades; n > 0 {
+		p.line(label("downgrades"), cell{fmt.Sprintf("%d redirects from https to http", n), yellow})
+	}
+	if n := r.Connections.LookupFailures; n > 0 {
+		p.line(label("look-ups"), cell{fmt.Sprintf("%d failed", n), red})
+	}
+	if r.PercentileSource != "" {
+		p.line(label("percentiles"), cell{r.PercentileSource, yellow})
+	}
+}
+
+func (r *Result) textStages(p *page) {
+	if len(r.Stages) == 0 {
+		return
+	}
+	rows := [][]cell{heads("stage", "target", "asked for", "started", "late", "dropped", "requests", "errors", "p50", "p95", "p99", "max")}
+	for i := range r.Stages {
+		st := &r.Stages[i]
+		asked := "-" // a closed model asks for no arrivals
+		if r.Target.Iterations != nil {
+			asked = fmt.Sprintf("%.0f", st.Target)
+		}
+		rows = append(rows, []cell{
+			plain(seconds(st.FromS) + " to " + seconds(st.ToS)), plain(rates(st.FromRate, st.ToRate)),
+			plain(asked), plain(fmt.Sprint(st.Started)), plain(fmt.Sprint(st.Late)),
+			bad(st.Dropped, "%d"), plain(fmt.Sprint(st.Requests)), bad(st.Errors, "%d"),
+			rankCell(st.Latency.P50, st.Latency.Max, st.Dropped), rankCell(st.Latency.P95, st.Latency.Max, st.Dropped),
+			rankCell(st.Latency.P99, st.Latency.Max, st.Dropped), plain(ms(st.Latency.Max)),
+		})
+	}
+	p.table(rows, false)
+	p.gap()
+}
+
+func rates(from, to float64) string {
+	number := func(v float64) string { return strconv.FormatFloat(round(v, 3), 'f', -1, 64) }
+	if from == to {
+		return number(from)
+	}
+	return number(from) + " → " + number(to)
+}
+
+// textErrors shows one error of each kind.
+func (r *Result) textErrors(p *page) {
+	for _, kind := range r.Errors.kinds() {
+		if example := r.ErrorExamples[kind.name]; kind.n > 0 && example != "" {
+			p.line(cell{text: "  " + kind.name + ", such as "}, plain(cut(example, 200)))
+		}
+	}
+}
+
+type kindCount struct {
+	name string
+	n    int64
+}
+
+// kinds lists the errors by kind, in the order of the JSON.
+func (e ErrorCounts) kinds() []kindCount {
+	return []kindCount{
+		{"timeout", e.Timeout}, {"network", e.Network}, {"tls", e.TLS}, {"client_error", e.ClientError},
+		{"server_error", e.ServerError}, {"assertion", e.Assertion}, {"other", e.Other}, {"generator", e.Generator},
+	}
+}
+
+func (r *Result) textSlowest(p *page) {
+	if len(r.Slowest) == 0 {
+		return
+	}
+	rows := [][]cell{heads("slowest", "at", "status", "connection", "node", "step")}
+	for _, x := range r.Slowest {
+		status := strconv.Itoa(x.Status)
+		if x.Status == 0 {
+			status = "timeout"
+		}
+		rows = append(rows, []cell{
+			plain(ms(&x.Ms)), plain(fmt.Sprintf("%.3f s", x.T)), plain(status), plain(clean(x.Connection)),
+			plain(short(x.NodeID)), plain(stepName(x.Scenario, x.Step)),
+		})
+	}
+	p.table(rows, true)
+	p.gap()
+}
+
+func stepName(scenario, step string) string {
+	if scenario == "" {
+		return short(step)
+	}
+	return short(scenario) + " / " + short(step)
+}
+
+func (r *Result) textThresholds(p *page) {
+	if len(r.Thresholds) == 0 {
+		return
+	}
+	rows := [][]cell{heads("threshold", "value", "failed at", "at a rate of", "verdict")}
+	for _, t := range r.Thresholds {
+		verdict, at, rate := cell{"held", green}, "-", "-"
+		if !t.OK {
+			verdict = cell{"failed", red}
+		}
+		if t.FailedAtS != nil {
+			at = seconds(*t.FailedAtS)
+		}
+		if t.RateAtFailure != nil {
+			rate = fmt.Sprintf("%.1f/s", *t.RateAtFailure)
+		}
+		rows = append(rows, []cell{plain(cut(t.Expr, 80)), plain(t.valueText()), plain(at), plain(rate), verdict})
+	}
+	p.table(rows, true)
+	p.gap()
+}
+
+// valueText shows the value in the unit of its metric.
+func (t *ThresholdResult) valueText() string {
+	if t.Value == nil {
+		return "none"
+	}
+	c, _ := plan.ParseCondition(t.Expr)
+	number := strconv.FormatFloat(round(*t.Value, 3), 'f', -1, 64)
+	switch {
+	case c.Metric.IsDuration():
+		return ms(t.Value)
+	case strings.HasSuffix(c.Metric.Name, "_rate"):
+		return strconv.FormatFloat(round(100**t.Value, 3), 'f', -1, 64) + " %"
+	case c.OfDue:
+		return number + " %"
+	case c.Metric.Name == "rps":
+		return number + "/s"
+	}
+	return number
+}
