@@ -139,8 +139,9 @@ func (m *masker) replace(form *regexp.Regexp, text string, name, value int) stri
 // body masks values by their keys: of JSON, forms, multipart fields, XML and
 // HTML inputs. What it cannot read it searches for pairs of either kind.
 func (m *masker) body(body []byte) string {
-	text := m.json(body)
-	for _, form := range []*regexp.Regexp{jsonPair, formPart, element, input} {
+	text := m.named(element, string(body)) // first: masks look like elements
+	text = m.json([]byte(text))
+	for _, form := range []*regexp.Regexp{jsonPair, formPart, input} {
 		text = m.named(form, text)
 	}
 	text = m.replace(turned, text, 4, 2)

@@ -25,12 +25,8 @@ func TestMaskBodies(t *testing.T) {
 		{"nothing to hide: 1=2", "nothing to hide: 1=2"}, {"", ""}, {"[", "["}, {`{"a": "b"}`, `{"a": "b"}`},
 	} {
 		var m masker
-		got := m.body([]byte(test.body))
-		if got != test.want {
+		if got := m.body([]byte(test.body)); got != test.want {
 			t.Errorf("%q becomes %q, want %q", test.body, got, test.want)
-		}
-		if again := m.body([]byte(got)); again != got {
-			t.Errorf("%q becomes %q the second time", got, again)
 		}
 	}
 }

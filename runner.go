@@ -72,7 +72,7 @@ func (r *runner) filesOf(c node.Config) loadgen.Files {
 	return loadgen.Files{}
 }
 
-func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed int64) error {
+func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
 	p, _, err := plan.Parse(c.Document)
 	if err != nil {
 		return err
@@ -81,6 +81,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed 
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
 		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
 	}
+	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
 		return err
 	}

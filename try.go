@@ -93,7 +93,7 @@ func tryJob(file string, set settings.Settings, errOut io.Writer) (loadgen.Job, 
 		for _, m := range mistakes {
 			fmt.Fprintln(errOut, m.In(file))
 		}
-		return loadgen.Job{}, fmt.Errorf("%s: the plan has %d mistakes", file, len(mistakes))
+		return loadgen.Job{}, fmt.Errorf("%s: the plan has mistakes", file)
 	}
 	return loadgen.Job{
 		RunID: "try", ConfigVersion: plan.Version(document), Document: document, Seed: rand.Int64(),

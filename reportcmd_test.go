@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"volley/node"
+	"volley/plan"
+	"volley/stats"
+)
+
+// resultOf writes the result of a node that sent n requests of that latency.
+func resultOf(t *testing.T, nodeID, version string, n int, latency time.Duration, thresholds ...string) string {
+	t.Helper()
+	rec := stats.NewRecorder(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "get"}}, Duration: 10 * time.Second}, 1)
+	for i := range n {
+		at := time.Duration(i) * time.Millisecond
+		rec.Shard(0).Arrived(stats.Arrival{Due: at, Sent: at})
+		rec.Shard(0).Request(stats.Sample{At: at, Latency: latency, Service: latency, Status: 200, Complete: true})
+		rec.Shard(0).Iteration(stats.Iteration{Duration: latency})
+	}
+	s := rec.Summary()
+	s.RunID, s.ConfigVersion, s.NodeID, s.Ended = "run", version, nodeID, true
+	s.StartedAt, s.Elapsed, s.Planned, s.Target = time.Unix(1_800_000_000, 0).UTC(), 10*time.Second, 10*time.Second, float64(n)
+	result, err := stats.NewResult(s, stats.ScopeNode, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []plan.Threshold
+	for _, expr := range thresholds {
+		list = append(list, plan.Threshold{Expr: expr})
+	}
+	result.Thresholds = stats.NewJudge(list).Result(s)
+	body, err := encode(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), nodeID+".json")
+	if err := os.WriteFile(path, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func reported(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = report(t.Context(), args, &o, &e)
+	return code, o.String(), e.String()
+}
+
+// The thresholds are those of all requests: a part that fails one alone does
+// not fail the whole, and the other way round.
+func TestReportMergesAndJudges(t *testing.T) {
+	fast := resultOf(t, "a", "sha256:1", 1000, 10*time.Millisecond, "mean < 50ms")
+	slow := resultOf(t, "b", "sha256:1", 100, 100*time.Millisecond, "mean < 50ms")
+	if code, _, errOut := reported(t, slow); code != node.ExitFailed || errOut != "" {
+		t.Errorf("the slow part alone: exit %d, %q", code, errOut)
+	}
+	code, out, errOut := reported(t, "-format", "json", fast, slow)
+	var got stats.Result
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	if code != node.ExitOK || errOut != "" || got.Requests != 1100 || got.Due != 1100 || len(got.Nodes) != 2 || got.Scope != stats.ScopeCluster || *got.Latency.Max != 100 {
+		t.Errorf("exit %d, %q, %d requests, %d due, nodes %+v, latency %+v", code, errOut, got.Requests, got.Due, got.Nodes, got.Latency)
+	}
+	if row := got.Thresholds; len(row) != 1 || !row[0].OK || *row[0].Value < 18.1 || *row[0].Value > 18.3 {
+		t.Errorf("thresholds %+v, want the mean of all, 18.18 ms", row)
+	}
+
+	fast = resultOf(t, "a", "sha256:1", 1000, 10*time.Millisecond, "p99 < 50ms")
+	slow = resultOf(t, "b", "sha256:1", 100, 100*time.Millisecond)
+	code, out, _ = reported(t, fast, slow)
+	if code != node.ExitFailed || !strings.Contains(out, "p99 < 50ms") || !strings.Contains(out, "2 nodes") || strings.Contains(out, "\x1b") {
+		t.Errorf("exit %d and\n%s", code, out)
+	}
+}
+
+func TestReportOfOneRunIsItsOwn(t *testing.T) {
+	file := resultOf(t, "a", "sha256:1", 7, time.Millisecond)
+	code, out, errOut := reported(t, "-format=json", file)
+	written, err := os.ReadFile(file)
+	if code != node.ExitOK || errOut != "" || err != nil || out != string(written) {
+		t.Errorf("exit %d, %q, %v and\n%s\nwant\n%s", code, errOut, err, out, written)
+	}
+}
+
+func TestReportRefuses(t *testing.T) {
+	a, other := resultOf(t, "a", "sha256:1", 5, time.Millisecond), resultOf(t, "b", "sha256:2", 5, time.Millisecond)
+	junk := filepath.Join(t.TempDir(), "junk.json")
+	if err := os.WriteFile(junk, []byte(`{"schema": "other/1"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, reportUsage}, {[]string{"-format", "html", a}, "-format html: not in this version"}, {[]string{"-format", "xml", a}, `-format "xml": no such format (text or json)`},
+		{[]string{"-compare", a, other}, "-compare: not in this version"}, {[]string{"gs://b/o"}, "gs://b/o: reading from a bucket is not in this version"},
+		{[]string{a, "-format", "json"}, "options come before"}, {[]string{"-colour", a}, "not defined: -colour"},
+		{[]string{a, a}, `node "a" of run "run" is in two of them`}, {[]string{a, other}, "config version"},
+		{[]string{junk}, fmt.Sprintf(`%s: read result: its schema is "other/1"`, junk)}, {[]string{junk + ".none"}, "no such file"},
+	} {
+		if code, out, errOut := reported(t, test.args...); code != node.ExitInvalid || !strings.Contains(errOut, test.want) || out != "" {
+			t.Errorf("%q: exit %d, %q, %q, want %q", test.args, code, out, errOut, test.want)
+		}
+	}
+}
+
+func TestSchemaIsPrinted(t *testing.T) {
+	var out bytes.Buffer
+	if code := schema(&out); code != node.ExitOK || !bytes.Equal(out.Bytes(), plan.Schema()) {
+		t.Errorf("exit %d, %d bytes", code, out.Len())
+	}
+}
