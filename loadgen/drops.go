@@ -25,12 +25,18 @@ func (c *crew) look() *busyness {
 func (c *crew) patrol(over <-chan struct{}) {
 	tick := time.NewTicker(patrolEvery)
 	defer tick.Stop()
+	before := &busyness{idle: 1}
 	for {
 		select {
 		case <-tick.C:
-			b := c.look()
-			c.busyness.Store(b)
-			c.expired(b, c.pacer.drop(c.now()))
+			now := c.look()
+			why := now
+			if before.idle == 0 && now.idle > 0 {
+				why = before // a worker has come back just now: it was not there for these
+			}
+			before = now
+			c.busyness.Store(why)
+			c.expired(why, c.pacer.drop(c.now()))
 		case <-over:
 			return
 		}

@@ -81,8 +81,9 @@ func TestBuiltInsVary(t *testing.T) {
 		s.draws = rand.New(rand.NewPCG(seed, 1))
 		return fill("${random(0,1000000)} ${random(0,1000000)}")
 	}
-	if drawn(1) != drawn(1) || drawn(1) == drawn(2) {
-		t.Errorf("seed 1 draws %q and %q, seed 2 %q", drawn(1), drawn(1), drawn(2))
+	first, again, other := drawn(1), drawn(1), drawn(2)
+	if first != again || first == other {
+		t.Errorf("seed 1 draws %q and %q, seed 2 %q", first, again, other)
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,6 +51,16 @@ func newSpool(parent string, most int64) *spool {
 	return &spool{parent: parent, most: most, busy: make(chan struct{}, 1), held: map[string]*spooled{}, parts: map[string]bool{}, ticks: map[string]func(){}}
 }
 
+// makeFolder makes the folder that the files are kept in. An image of nothing
+// but the binary has no temporary folder yet.
+func (s *spool) makeFolder() (string, error) {
+	parent := cmp.Or(s.parent, os.TempDir())
+	if err := os.MkdirAll(parent, 0o777|os.ModeSticky); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(parent, "volley-data-")
+}
+
 // spoolError is a failure of this machine's, not of who sends or of the way.
 type spoolError struct{ err error }
 
@@ -92,7 +103,7 @@ func (s *spool) open(name string) (*os.File, error) {
 		return nil, &spoolError{errors.New("this node is leaving")}
 	}
 	if s.folder == "" {
-		folder, err := os.MkdirTemp(s.parent, "volley-data-")
+		folder, err := s.makeFolder()
 		if err != nil {
 			return nil, &spoolError{err}
 		}
