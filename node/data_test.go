@@ -342,7 +342,11 @@ func TestSpoolKeepsWhatIsWanted(t *testing.T) {
 }
 
 func TestSpoolSaysThatThisMachineCannotHoldAFile(t *testing.T) {
-	s := newSpool(filepath.Join(t.TempDir(), "gone"), 0)
+	file := filepath.Join(t.TempDir(), "no-folder")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSpool(file, 0)
 	_, _, err := s.add(t.Context(), strings.NewReader("x"), 1, func() {})
 	var own *spoolError
 	if !errors.As(err, &own) {
