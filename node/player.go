@@ -181,10 +181,10 @@ func (p *player) perform(ctx context.Context, pl *play) {
 	if errors.As(context.Cause(ctx), &reason) && reason.Cause == "signal" {
 		report.Left = true
 	}
-	n.reports.put(report)
 	if r != nil {
-		n.hooks.Own(*r, report)
+		n.hooks.Own(*r, report) // before anybody can judge the run and end this node's leadership
 	}
+	n.reports.put(report)
 }
 
 func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
