@@ -115,6 +115,7 @@ func (a *app) wire() error {
 	opt := node.Options{
 		Source: source.Source, SourceName: source.name, SourceHash: source.hash, RecheckEvery: recheckEvery,
 		ConfigTimeout: a.set.Source.Timeout, StartDelay: standaloneDelay, KeepAlive: a.set.Run.KeepAlive,
+		Data:         dataFiles{source.Source, a.set.Run.DataDir},
 		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
 	}
 	if a.set.Cluster.Enabled {
@@ -211,7 +212,7 @@ func (a *app) check(document []byte) (node.Checked, error) {
 	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
-		Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
+		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -113,9 +114,33 @@ func consulClient(set settings.Consul) (*api.Client, error) {
 	return client, nil
 }
 
-// documents is what a package of sources offers.
+// documents is what a package of sources offers: the document, and the files
+// that it names.
 type documents interface {
 	Fetch(ctx context.Context) (sources.Document, error)
+	Open(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// dataFiles opens the files that a plan names, by where the plan came from.
+type dataFiles struct {
+	start  node.Source // the start-up source
+	folder string      // DATA_DIR
+}
+
+func (d dataFiles) Open(ctx context.Context, c node.Config, name string) (io.ReadCloser, error) {
+	switch c.Source {
+	case node.SourceFile:
+		return sources.File{Path: c.Origin}.Open(ctx, name)
+	case node.SourcePost:
+		if d.folder == "" {
+			return nil, fmt.Errorf("a posted plan finds its files in DATA_DIR, which is not set: %q", name)
+		}
+		return sources.Folder{Path: d.folder}.Open(ctx, name)
+	}
+	if f, ok := d.start.(fetched); ok {
+		return f.from.Open(ctx, name)
+	}
+	return nil, fmt.Errorf("a plan from the %s names no files, but this one names %q", c.Source, name)
 }
 
 // fetched makes a node's config of a document.

@@ -38,7 +38,8 @@ type runner struct {
 // prepared is a run as it was prepared.
 type prepared struct {
 	job     loadgen.Job
-	scope   string
+	divided bool         // among the participants: the load, or the rows of a data file
+	cluster bool         // load.scope: cluster
 	judge   *stats.Judge // of this node's own summaries
 	aborted bool
 }
@@ -72,7 +73,7 @@ func (r *runner) filesOf(c node.Config) loadgen.Files {
 	return loadgen.Files{}
 }
 
-func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed int64) error {
+func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
 	p, _, err := plan.Parse(c.Document)
 	if err != nil {
 		return err
@@ -81,6 +82,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed 
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
 		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
 	}
+	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, seed 
 	if len(r.jobs) >= maxJobs {
 		clear(r.jobs)
 	}
-	r.jobs[runID] = prepared{job: job, scope: p.Load.Scope, judge: stats.NewJudge(p.Thresholds)}
+	r.jobs[runID] = prepared{job: job, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
 	return nil
 }
 
@@ -127,15 +129,26 @@ func (r *runner) share(ctx context.Context, run node.Run) error {
 	r.mu.Lock()
 	p, ok := r.jobs[run.ID]
 	r.mu.Unlock()
-	if !ok || p.scope != "cluster" {
+	if !ok || !p.divided {
 		return nil
 	}
-	job := p.job
-	job.Share.Index = slices.IndexFunc(run.Participants, func(m node.Member) bool { return m.ServerID == r.self.ServerID })
+	part := loadgen.Share{Index: slices.IndexFunc(run.Participants, func(m node.Member) bool { return m.ServerID == r.self.ServerID })}
 	for _, m := range run.Participants {
-		job.Share.Weights = append(job.Share.Weights, m.Weight)
+		part.Weights = append(part.Weights, m.Weight)
+	}
+	job := p.job
+	job.Rows = part
+	if p.cluster {
+		job.Share = part
 	}
 	return r.engine.Prepare(ctx, job)
+}
+
+// splits says whether a data file's rows are divided among the nodes.
+func splits(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Scenarios, func(s plan.Scenario) bool {
+		return s.DataFile != nil && s.DataFile.Split != nil && *s.DataFile.Split
+	})
 }
 
 // withStop returns a context that ends with ctx, and says why in the engine's words.

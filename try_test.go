@@ -196,7 +196,7 @@ func TestTryIsInterrupted(t *testing.T) {
 func TestTryCutsBodies(t *testing.T) {
 	environment(t, "PLAN_ENV=SHOP_TOKEN", "SHOP_TOKEN=t0k3n-of-env")
 	base := answering(t, map[string]string{
-		"/a": strings.Repeat("ä", 3000), "/b": "\x00\x01\x02", "/c": `{"k": "` + strings.Repeat("x", mostShown) + `", "password": "hidden-late"} hidden-late`, "/d": "t0k3n-of-env",
+		"/a": strings.Repeat("ä", 3000), "/b": "\x00\x01\x02", "/c": `{"k": "` + strings.Repeat("x", mostShown) + `", "password": "hidden-late"} hidden-late`, "/d": "t0k3n-of-env", "/e": `{"token": "known-late"}`,
 	})
 	code, out, _ := try(t, planFile(t, `version: "1.0"
 config: {baseUrl: "$BASE", duration: 1s}
@@ -208,16 +208,17 @@ scenarios:
       - request: {method: GET, path: /b}
       - request: {method: POST, path: /c, bodySize: 5KB}
       - request: {method: POST, path: /d, body: "x=${env.SHOP_TOKEN}"}
+      - request: {method: GET, path: /e, headers: {X-Echo: of known-late}}
 `, base))
 	for _, want := range []string{
 		"    < " + strings.Repeat("ä", mostShown/2) + "\n    < … (6000 bytes in all)\n", "    < (3 bytes of text/plain)\n", "    > … (5120 bytes in all)\n",
-		"xxx\n    < … (4144 bytes in all)\n", "    > x=<secret>\n", "    < <secret>\n",
+		"xxx\n    < … (4144 bytes in all)\n", "    > x=<secret>\n", "    < <secret>\n", "    > X-Echo: of <secret>\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if code != node.ExitOK || strings.Contains(out, "hidden-late") || strings.Contains(out, "t0k3n") {
+	if code != node.ExitOK || strings.Contains(out, "hidden-late") || strings.Contains(out, "t0k3n") || strings.Contains(out, "known-late") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

@@ -114,13 +114,17 @@ func distributeToWire(d node.Distribute) *pb.TestConfig {
 	return &pb.TestConfig{
 		Fence: fenceToWire(d.Fence), RunId: d.RunID, Seed: d.Seed,
 		Version: d.Config.Version, Source: d.Config.Source, Origin: d.Config.Origin, Revision: d.Config.Revision, Document: d.Config.Document,
+		Files: filesToWire(d.Config.Files),
 	}
 }
 
 func distributeFromWire(t *pb.TestConfig) node.Distribute {
 	return node.Distribute{
 		Fence: fenceFromWire(t.GetFence()), RunID: t.GetRunId(), Seed: t.GetSeed(),
-		Config: node.Config{Version: t.GetVersion(), Source: t.GetSource(), Origin: t.GetOrigin(), Revision: t.GetRevision(), Document: t.GetDocument()},
+		Config: node.Config{
+			Version: t.GetVersion(), Source: t.GetSource(), Origin: t.GetOrigin(), Revision: t.GetRevision(), Document: t.GetDocument(),
+			Files: filesFromWire(t.GetFiles()),
+		},
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 	useCalls     use = "calls"
 	useHeartbeat use = "heartbeat"
 	useBulk      use = "bulk"
+	useData      use = "data"
 )
 
 type connKey struct {

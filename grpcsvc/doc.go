@@ -21,7 +21,7 @@
 //     address can therefore never vote, or take entries, as its old self. The
 //     refusal is also the proof that the old self is gone (OnMisdirected).
 //   - Heartbeats and votes have a connection of their own, so that a snapshot or
-//     a large entry on the way does not cost the leadership.
+//     a large entry on the way does not cost the leadership; and so have data files.
 //   - One connection per address and purpose, cached, bounded, reconnecting
 //     within a second; a plan document is at most 512 KiB, a message 8 MiB.
 //
@@ -29,7 +29,7 @@
 // pipelining (hundreds of applies a second, where a run needs ten), because
 // the one that comes with Raft has no place for the target's id.
 //
-// FetchData and StreamMetrics are declared and answer Unimplemented.
+// StreamMetrics is declared and answers Unimplemented.
 //
 // The generated code in pb comes from (protoc 3.21, run by go generate):
 //

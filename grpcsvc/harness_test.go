@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -201,6 +202,12 @@ func (f *fakeNode) HandlePing(ctx context.Context) (node.Pong, error) {
 	return reply[node.Pong](f.handle(ctx, nil))
 }
 
+func (f *fakeNode) HandleFetchData(ctx context.Context, in node.FetchData) (io.ReadCloser, error) {
+	out, err := f.handle(ctx, in)
+	text, _ := out.([]byte)
+	return io.NopCloser(bytes.NewReader(text)), err
+}
+
 // answering is a node that gives everybody the same answer.
 func answering(out any, err error) *fakeNode {
 	return &fakeNode{func(context.Context, any) (any, error) { return out, err }}
@@ -226,7 +233,8 @@ func calls(c *Client) map[string]func(ctx context.Context, addr string) error {
 			_, err := c.HealthCheck(ctx, a, node.HealthCheck{})
 			return err
 		},
-		"Ping": func(ctx context.Context, a string) error { _, err := c.Ping(ctx, a); return err },
+		"Ping":      func(ctx context.Context, a string) error { _, err := c.Ping(ctx, a); return err },
+		"FetchData": func(ctx context.Context, a string) error { return c.FetchData(ctx, a, node.FetchData{}, io.Discard) },
 	}
 }
 

@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -89,8 +90,10 @@ func TestTokenIsAskedOnEveryMethod(t *testing.T) {
 		switch {
 		case strings.Contains(method, ".Raft/"):
 			want = codes.FailedPrecondition // no target named
-		case strings.Contains(method, "FetchData"), strings.Contains(method, "StreamMetrics"):
+		case strings.Contains(method, "StreamMetrics"):
 			want = codes.Unimplemented
+		case strings.Contains(method, "FetchData") && errors.Is(err, io.EOF):
+			err = nil // a file of no bytes is a stream of no messages
 		}
 		if status.Code(err) != want {
 			t.Errorf("right token, %s: got %v, want %s", method, err, want)

@@ -8,8 +8,8 @@ import (
 	"volley/node"
 )
 
-// coordinator hands each call to the node. FetchData and StreamMetrics are
-// left to the embedded base, which answers Unimplemented.
+// coordinator hands each call to the node. StreamMetrics is left to the embedded
+// base, which answers Unimplemented.
 type coordinator struct {
 	pb.UnimplementedLoadTestCoordinatorServer
 	node node.Handler

@@ -1,6 +1,7 @@
 package grpcsvc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -113,6 +114,12 @@ func TestEveryFieldCrossesTheWire(t *testing.T) {
 	})
 	check("HealthCheck before the first request", node.HealthCheck{}, node.Health{}, func() (any, error) {
 		return client.HealthCheck(ctx, addr, node.HealthCheck{})
+	})
+	fetch, text := filled[node.FetchData](t), bytes.Repeat([]byte("0123456789abcdef"), 3*dataChunk/16+1)
+	check("FetchData", fetch, text, func() (any, error) {
+		var to bytes.Buffer
+		err := client.FetchData(ctx, addr, fetch, &to)
+		return to.Bytes(), err
 	})
 	check("Ping", nil, filled[node.Pong](t), func() (any, error) { return client.Ping(ctx, addr) })
 }

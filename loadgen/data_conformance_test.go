@@ -176,6 +176,29 @@ func TestConformanceSplitDataGoesOnceRound(t *testing.T) {
 	})
 }
 
+// TestTheSameDataIsReadOnce: the second Prepare, with another share, finds the
+// file gone.
+func TestTheSameDataIsReadOnce(t *testing.T) {
+	leavesNothing(t)
+	log, _ := testLog()
+	target, e := newTarget(t, ok), loadgen.NewInProcess(log)
+	j := data{rows: 20, file: "onExhausted: stop, split: true", load: "model: rps, target: 200"}.job(t, "r", target.URL)
+	prepare(t, e, j)
+	if err := os.Remove(filepath.Join(j.Files.Folder, "rows.csv")); err != nil {
+		t.Fatal(err)
+	}
+	j.Rows = loadgen.Share{Index: 1, Weights: []float64{3, 1}}
+	prepare(t, e, j)
+	s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
+	if err != nil || s.Started != 5 || s.ErrorCount() != 0 {
+		t.Errorf("%v, started %d, want 5 for a quarter of the rows", err, s.Started)
+	}
+	j.ConfigVersion = "another"
+	if err := e.Prepare(t.Context(), j); err == nil {
+		t.Error("another version is prepared with the data of the last")
+	}
+}
+
 func TestAnExtractorOverwritesAColumnForItsIteration(t *testing.T) {
 	target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Row", "new"+r.URL.Path[len("/in/"):])

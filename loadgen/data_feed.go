@@ -92,13 +92,16 @@ type feeds struct {
 	job   *Job
 	plan  *plan.Plan
 	whole share // of the load
-	known map[[2]string]*table
+	known tables
 	left  int64
 }
 
+// tables are data files in memory, by path and format.
+type tables map[[2]string]*table
+
 func newFeeds(p *plan.Plan, job *Job, files *files) (*feeds, error) {
 	whole, err := newShare(job.Share)
-	return &feeds{files: files, job: job, plan: p, whole: whole, known: map[[2]string]*table{}, left: mostTableBytes}, err
+	return &feeds{files: files, job: job, plan: p, whole: whole, known: tables{}, left: mostTableBytes}, err
 }
 
 // of is a scenario's, nil if it has no data file. Its steps have been compiled,
@@ -131,6 +134,10 @@ func (f *feeds) of(sc *plan.Scenario, names names) (*feed, error) {
 func (f *feeds) table(d *plan.DataFile) (*table, error) {
 	key := [2]string{d.Path, d.Format}
 	if t := f.known[key]; t != nil {
+		return t, nil
+	}
+	if t := f.job.tables[key]; t != nil {
+		f.known[key] = t
 		return t, nil
 	}
 	text, err := f.files.read(d.Path)

@@ -2,8 +2,9 @@
 // the load engine of one node.
 //
 // It owns the load curve and who sends which arrival when (workload, curve,
-// arrivals, share, pacer, sluice; crew, hand, staff, drops), the making of requests (script, template, address, payload, trip) and
-// the judging of responses (worker, response, extract, assert), the HTTP client
+// arrivals, share, pacer, sluice; crew, hand, staff, drops), the making of
+// requests (script, template, address, payload, trip) from the rows of data files
+// (data, data_feed, files), the judging of responses (worker, response, extract, assert), the HTTP client
 // with its connections and what they measure (client, keep, pool; dial, resolve,
 // tls; conn), the run from the opening of connections to the drain (ahead, run), and where all this takes place: InProcess
 // here, or Child in a child process that serves the same interface over a

@@ -22,6 +22,8 @@ type Job struct {
 	// Rows is the part of a data file's rows that is this node's where the plan
 	// splits them (dataFile.split). The zero value stands for Share.
 	Rows Share
+
+	tables tables // what an earlier Prepare has read of the data files
 }
 
 // Files says where the files that a plan names are found. The zero value is a

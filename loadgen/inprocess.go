@@ -45,6 +45,7 @@ func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 	if known, err := e.known(job); known || err != nil {
 		return err
 	}
+	job.tables = e.tables(job)
 	r, err := newRun(job, e.log)
 	if err != nil {
 		return err
@@ -53,6 +54,18 @@ func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 		return fmt.Errorf("prepare run %s: %w", job.RunID, err)
 	}
 	return e.hold(r)
+}
+
+// tables are the data files of the job if it has been prepared already, with
+// another share: who takes part is known only shortly before the start, which
+// shall not wait for 256 MiB to be read once more.
+func (e *InProcess) tables(job Job) tables {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h := e.runs[job.RunID]; h != nil && h.version == job.ConfigVersion {
+		return h.run.script.tables
+	}
+	return nil
 }
 
 // known is true if the job is held already.

@@ -25,6 +25,7 @@ type script struct {
 	shares    []float64 // cumulative weights
 	origins   []origin  // distinct, in the order of the plan
 	layout    stats.Layout
+	tables    tables
 }
 
 type scenario struct {
@@ -89,6 +90,7 @@ func compile(p *plan.Plan, job *Job) (*script, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tables = feeds.known
 	var sum float64
 	for i := range p.Scenarios {
 		from := &p.Scenarios[i]

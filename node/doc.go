@@ -13,6 +13,9 @@
 //   - playing (player.go, clock.go, reports.go): every node, the leader too,
 //     runs what the log has scheduled for it, at the instant that the log names,
 //     and hands its summary to whoever leads;
+//   - data files (bundle.go, data.go): the leader reads those that a plan names and
+//     the log has their hashes; every node keeps them, on disk, while the log names
+//     them, and takes what it lacks from the leader or another member;
 //   - leaving (depart.go, and followOut in node.go).
 //
 // It does not own what a plan means, how load is generated, what a summary

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -148,6 +150,32 @@ func (w wireOf) Ping(ctx context.Context, addr string) (Pong, error) {
 	return call(ctx, w, addr, "Ping", func(n *Node) (Pong, error) { return n.HandlePing(ctx) })
 }
 
+func (w wireOf) FetchData(ctx context.Context, addr string, in FetchData, to io.Writer) error {
+	return callErr(ctx, w, addr, "FetchData", func(n *Node) error {
+		from, err := n.HandleFetchData(ctx, in)
+		if err != nil {
+			return err
+		}
+		defer from.Close()
+		piece := make([]byte, dataPiece)
+		for {
+			k, err := from.Read(piece)
+			if _, bad := to.Write(piece[:k]); bad != nil {
+				return bad
+			}
+			if err == io.EOF {
+				return nil
+			}
+			if _, err := w.f.way(ctx, w.from, addr, "FetchData piece"); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// dataPiece is what the fabric moves of a data file in one delay.
+const dataPiece = 100 << 10
+
 // fakeSource is a source in memory that counts fetches.
 type fakeSource struct {
 	mu       sync.Mutex
@@ -184,8 +212,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 	return Config{Version: "v:" + doc, Source: "fake", Origin: "fake://plan", Revision: rev, Document: []byte(doc)}, nil
 }
 
-// checkDocument understands "run 10s" (a duration), "run 10s tenant blue" and
-// "run 10s id soak"; "bad …" is invalid.
+// checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
+// "run 10s id soak" and "run 10s files a,b"; "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -205,6 +233,8 @@ func checkDocument(document []byte) (Checked, error) {
 			c.Tenant = fields[i+1]
 		case "id":
 			c.RunID = fields[i+1]
+		case "files":
+			c.Files = strings.Split(fields[i+1], ",")
 		}
 	}
 	return c, nil
@@ -217,17 +247,25 @@ type fakeRunner struct {
 	version map[string]string
 	starts  map[string][]time.Time // run id -> first requests
 	ends    map[string]string      // run id -> cause
+	data    map[string]string      // what the data files had, by name
 }
 
 func newFakeRunner() *fakeRunner {
-	return &fakeRunner{version: map[string]string{}, starts: map[string][]time.Time{}, ends: map[string]string{}}
+	return &fakeRunner{version: map[string]string{}, starts: map[string][]time.Time{}, ends: map[string]string{}, data: map[string]string{}}
 }
 
-func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, _ int64) error {
+func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, copies map[string]string, _ int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refuse != nil {
 		return r.refuse
+	}
+	for name, place := range copies {
+		text, err := os.ReadFile(place)
+		if err != nil {
+			return err
+		}
+		r.data[name] = string(text)
 	}
 	r.version[runID] = string(c.Document)
 	return nil

@@ -29,6 +29,7 @@ type Node struct {
 	clocks   *clocks
 	player   *player
 	prepared *preparedRuns
+	data     *spool
 	reports  *reports
 	view     *view
 	attempts *attempts
@@ -48,6 +49,7 @@ func New(opt Options) (*Node, error) {
 	n := &Node{
 		opt: opt, self: opt.Self, log: opt.Log, runner: opt.Runner, hooks: opt.Hooks,
 		machine: newMachine(), nonce: randomHex(16), reports: newReports(), attempts: newAttempts(),
+		data: newSpool(opt.DataFolder, opt.DataLimit),
 	}
 	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]*preparation{}}, &view{}
 	if opt.Wire == nil {
@@ -130,6 +132,9 @@ func (n *Node) endingOf(err error) Ending {
 
 // close takes the node off the outside world.
 func (n *Node) close() {
+	if err := n.data.close(); err != nil {
+		n.log.Warn("data files are left behind: " + err.Error())
+	}
 	if n.raft == nil {
 		return
 	}

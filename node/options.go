@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"time"
 
@@ -23,6 +24,13 @@ type Source interface {
 	Fetch(ctx context.Context) (Config, error)
 }
 
+// Data is where the leader gets the files that a document names.
+type Data interface {
+	// Open opens one of them; what it returns is read to its end, within ctx,
+	// and closed.
+	Open(ctx context.Context, c Config, name string) (io.ReadCloser, error)
+}
+
 // Checked is what the node needs to know of a document that was found valid.
 type Checked struct {
 	Version  string // of the document
@@ -33,13 +41,16 @@ type Checked struct {
 	Duration time.Duration
 	Grace    time.Duration
 	Warnings []string
-	Load     string // in plain words, per node
+	Load     string   // in plain words, per node
+	Files    []string // that the document names, in its order
 }
 
 // Runner generates this node's load.
 type Runner interface {
 	// Prepare makes the config ready to run; its error is why this node refuses it.
-	Prepare(ctx context.Context, runID string, c Config, seed int64) error
+	// copies are the places of the config's files on this machine, by their names;
+	// they stay until the run has ended. It is nil if the config has none.
+	Prepare(ctx context.Context, runID string, c Config, copies map[string]string, seed int64) error
 	// Run sends the first request at start and returns when the run has ended and
 	// drained. Cancelling ctx ends it early, with a StopReason as the cause. started is
 	// called once, after the first request was sent. The summary may
@@ -100,6 +111,9 @@ type Options struct {
 	Source     Source // nil: wait for a posted plan
 	SourceName string
 	SourceHash string // of the local CONFIG_FILE with source file
+	Data       Data   // nil: what a document names is the runner's affair
+	DataFolder string // where data files are spooled, "" for the system's temporary folder
+	DataLimit  int64  // bytes of data files of one config that this node holds, 0 for MaxData
 	// RecheckEvery is how often a failed source is asked for a new revision with Hold.
 	RecheckEvery time.Duration
 	Runner       Runner

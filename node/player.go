@@ -84,6 +84,7 @@ func (p *player) follow(ctx context.Context, s *State) {
 	}
 	p.endOthers(s)
 	p.n.prepared.discard(s)
+	p.n.tidyData(s)
 	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
 }
 
@@ -273,6 +274,7 @@ type preparedRuns struct {
 // preparation is what is known of a prepared run.
 type preparation struct {
 	version string
+	files   []File
 	logged  bool // the log has known the run: once it no longer does, it is over
 }
 
@@ -284,6 +286,16 @@ func (p *preparedRuns) version(runID string) string {
 		return known.version
 	}
 	return ""
+}
+
+// files are those of all prepared runs.
+func (p *preparedRuns) files() (all []File) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, known := range p.ids {
+		all = append(all, known.files...)
+	}
+	return all
 }
 
 func (p *preparedRuns) any() bool {
@@ -320,7 +332,11 @@ func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) 
 	if n.prepared.version(runID) == c.Version {
 		return nil
 	}
-	if err := n.runner.Prepare(ctx, runID, c, seed); err != nil {
+	copies, err := n.obtain(ctx, c.Files)
+	if err != nil {
+		return fmt.Errorf("prepare run %s: %w", runID, err)
+	}
+	if err := n.runner.Prepare(ctx, runID, c, copies, seed); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("prepare run %s: %w", runID, err) // it had no time: another try may help
 		}
@@ -328,6 +344,6 @@ func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) 
 	}
 	n.prepared.mu.Lock()
 	defer n.prepared.mu.Unlock()
-	n.prepared.ids[runID] = &preparation{version: c.Version}
+	n.prepared.ids[runID] = &preparation{version: c.Version, files: c.Files}
 	return nil
 }

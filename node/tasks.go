@@ -27,6 +27,9 @@ func (l *leader) fetch(ctx context.Context) error {
 	l.awaitAnnounced(ctx)
 	l.n.log.Info("fetching the plan", "event", "config_fetch", "source", l.n.opt.SourceName)
 	c, checked, err := l.fetchOnce(ctx)
+	if err == nil {
+		c, err = l.bundle(ctx, c, checked.Files)
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -98,6 +101,10 @@ func (l *leader) recheck(ctx context.Context) error {
 		checked, err := l.n.hooks.Check(c.Document)
 		if err != nil {
 			l.n.log.Error("the plan is still invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
+			continue
+		}
+		if c, err = l.bundle(ctx, c, checked.Files); err != nil {
+			l.n.log.Error("the plan's files are still not to be had: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
 			continue
 		}
 		return l.beginFetched(ctx, c, checked)
@@ -326,17 +333,23 @@ func (l *leader) handOver(ctx context.Context, r *Run, c Config, m Member) error
 
 // distribute is one try. A node that does not know this leader yet is asked again within it.
 func (l *leader) distribute(ctx context.Context, r *Run, c Config, m Member) (Ack, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout+transfer(c.Files))
 	defer cancel()
 	in := Distribute{RunID: r.ID, Seed: r.Seed, Config: c}
 	if m.ServerID == l.n.self.ServerID {
 		return l.n.take(ctx, in)
 	}
+	if len(c.Files) > 0 { // a transfer that makes progress is not cut
+		moving, tick, release := stalling(ctx, l.n.opt.ConfigTimeout)
+		defer release()
+		defer l.n.data.watch(m.ServerID, tick)()
+		ctx = moving
+	}
 	for {
 		in.Fence = l.fence()
 		ack, err := l.n.opt.Wire.Courier.Distribute(ctx, m.Addr, in)
 		if !errors.Is(err, ErrStaleLeader) || !sleep(ctx, rollCallFast) {
-			return ack, err
+			return ack, because(ctx, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -114,6 +115,22 @@ type Config struct {
 	Origin   string `json:"origin"`
 	Revision string `json:"revision"`
 	Document []byte `json:"document"`
+	Files    []File `json:"files,omitempty"` // that the document names, in its order
+}
+
+// File is a data file that travels beside a document.
+type File struct {
+	Name   string `json:"name"` // as the document has it
+	Size   int64  `json:"size"` // bytes
+	SHA256 string `json:"sha256"`
+}
+
+// FetchData asks for a data file, from Offset to its end.
+type FetchData struct {
+	ClusterID string
+	From      Member
+	SHA256    string // hex
+	Offset    int64
 }
 
 // Distribute hands a run's config to a node.
@@ -253,6 +270,8 @@ type Upstream interface {
 	Report(ctx context.Context, addr string, in Report) error
 	Leave(ctx context.Context, addr string, in Leave) error
 	Ping(ctx context.Context, addr string) (Pong, error)
+	// FetchData writes a data file. What to has taken when it fails was right.
+	FetchData(ctx context.Context, addr string, in FetchData, to io.Writer) error
 }
 
 // Handler is what the wire's server calls: one method a call. *Node is the
@@ -270,4 +289,6 @@ type Handler interface {
 	HandleReport(ctx context.Context, in Report) error
 	HandleHealthCheck(ctx context.Context, in HealthCheck) (Health, error)
 	HandlePing(ctx context.Context) (Pong, error)
+	// HandleFetchData opens a data file at its offset; the caller closes it.
+	HandleFetchData(ctx context.Context, in FetchData) (io.ReadCloser, error)
 }

@@ -1075,6 +1075,7 @@ type TestConfig struct {
 	Origin        string                 `protobuf:"bytes,6,opt,name=origin,proto3" json:"origin,omitempty"`
 	Revision      string                 `protobuf:"bytes,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	Document      []byte                 `protobuf:"bytes,8,opt,name=document,proto3" json:"document,omitempty"` // the plan's YAML, at most 512 KiB
+	Files         []*DataFile            `protobuf:"bytes,9,rep,name=files,proto3" json:"files,omitempty"`       // that the plan names, in its order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1165,6 +1166,73 @@ func (x *TestConfig) GetDocument() []byte {
 	return nil
 }
 
+func (x *TestConfig) GetFiles() []*DataFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type DataFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`     // as the plan has it
+	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`    // bytes
+	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"` // hex, what FetchData asks for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataFile) Reset() {
+	*x = DataFile{}
+	mi := &file_volley_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataFile) ProtoMessage() {}
+
+func (x *DataFile) ProtoReflect() protoreflect.Message {
+	mi := &file_volley_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataFile.ProtoReflect.Descriptor instead.
+func (*DataFile) Descriptor() ([]byte, []int) {
+	return file_volley_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DataFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DataFile) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DataFile) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
@@ -1177,7 +1245,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_volley_proto_msgTypes[17]
+	mi := &file_volley_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1257,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[17]
+	mi := &file_volley_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1270,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{17}
+	return file_volley_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Ack) GetServerId() string {
@@ -1245,7 +1313,7 @@ type StartTestRequest struct {
 
 func (x *StartTestRequest) Reset() {
 	*x = StartTestRequest{}
-	mi := &file_volley_proto_msgTypes[18]
+	mi := &file_volley_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1325,7 @@ func (x *StartTestRequest) String() string {
 func (*StartTestRequest) ProtoMessage() {}
 
 func (x *StartTestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[18]
+	mi := &file_volley_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1338,7 @@ func (x *StartTestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTestRequest.ProtoReflect.Descriptor instead.
 func (*StartTestRequest) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{18}
+	return file_volley_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartTestRequest) GetFence() *Fence {
@@ -1312,7 +1380,7 @@ type StopTestRequest struct {
 
 func (x *StopTestRequest) Reset() {
 	*x = StopTestRequest{}
-	mi := &file_volley_proto_msgTypes[19]
+	mi := &file_volley_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1392,7 @@ func (x *StopTestRequest) String() string {
 func (*StopTestRequest) ProtoMessage() {}
 
 func (x *StopTestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[19]
+	mi := &file_volley_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1405,7 @@ func (x *StopTestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTestRequest.ProtoReflect.Descriptor instead.
 func (*StopTestRequest) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{19}
+	return file_volley_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StopTestRequest) GetFence() *Fence {
@@ -1371,7 +1439,7 @@ type HealthCheckRequest struct {
 
 func (x *HealthCheckRequest) Reset() {
 	*x = HealthCheckRequest{}
-	mi := &file_volley_proto_msgTypes[20]
+	mi := &file_volley_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1451,7 @@ func (x *HealthCheckRequest) String() string {
 func (*HealthCheckRequest) ProtoMessage() {}
 
 func (x *HealthCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[20]
+	mi := &file_volley_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1464,7 @@ func (x *HealthCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheckRequest.ProtoReflect.Descriptor instead.
 func (*HealthCheckRequest) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{20}
+	return file_volley_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HealthCheckRequest) GetFence() *Fence {
@@ -1430,7 +1498,7 @@ type HealthReply struct {
 
 func (x *HealthReply) Reset() {
 	*x = HealthReply{}
-	mi := &file_volley_proto_msgTypes[21]
+	mi := &file_volley_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1510,7 @@ func (x *HealthReply) String() string {
 func (*HealthReply) ProtoMessage() {}
 
 func (x *HealthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[21]
+	mi := &file_volley_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1523,7 @@ func (x *HealthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthReply.ProtoReflect.Descriptor instead.
 func (*HealthReply) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{21}
+	return file_volley_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HealthReply) GetServerId() string {
@@ -1523,14 +1591,17 @@ func (x *HealthReply) GetEngineFailure() string {
 
 type FetchDataRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // hex
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	From          *Member                `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Offset        int64                  `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"` // bytes that the caller has already
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchDataRequest) Reset() {
 	*x = FetchDataRequest{}
-	mi := &file_volley_proto_msgTypes[22]
+	mi := &file_volley_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1613,7 @@ func (x *FetchDataRequest) String() string {
 func (*FetchDataRequest) ProtoMessage() {}
 
 func (x *FetchDataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[22]
+	mi := &file_volley_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1626,7 @@ func (x *FetchDataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchDataRequest.ProtoReflect.Descriptor instead.
 func (*FetchDataRequest) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{22}
+	return file_volley_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchDataRequest) GetSha256() string {
@@ -1563,6 +1634,27 @@ func (x *FetchDataRequest) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
+}
+
+func (x *FetchDataRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *FetchDataRequest) GetFrom() *Member {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *FetchDataRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
 }
 
 type DataChunk struct {
@@ -1574,7 +1666,7 @@ type DataChunk struct {
 
 func (x *DataChunk) Reset() {
 	*x = DataChunk{}
-	mi := &file_volley_proto_msgTypes[23]
+	mi := &file_volley_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1678,7 @@ func (x *DataChunk) String() string {
 func (*DataChunk) ProtoMessage() {}
 
 func (x *DataChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[23]
+	mi := &file_volley_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1691,7 @@ func (x *DataChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataChunk.ProtoReflect.Descriptor instead.
 func (*DataChunk) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{23}
+	return file_volley_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DataChunk) GetData() []byte {
@@ -1620,7 +1712,7 @@ type MetricsUp struct {
 
 func (x *MetricsUp) Reset() {
 	*x = MetricsUp{}
-	mi := &file_volley_proto_msgTypes[24]
+	mi := &file_volley_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1724,7 @@ func (x *MetricsUp) String() string {
 func (*MetricsUp) ProtoMessage() {}
 
 func (x *MetricsUp) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[24]
+	mi := &file_volley_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1737,7 @@ func (x *MetricsUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsUp.ProtoReflect.Descriptor instead.
 func (*MetricsUp) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{24}
+	return file_volley_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MetricsUp) GetRunId() string {
@@ -1679,7 +1771,7 @@ type MetricsDown struct {
 
 func (x *MetricsDown) Reset() {
 	*x = MetricsDown{}
-	mi := &file_volley_proto_msgTypes[25]
+	mi := &file_volley_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1783,7 @@ func (x *MetricsDown) String() string {
 func (*MetricsDown) ProtoMessage() {}
 
 func (x *MetricsDown) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[25]
+	mi := &file_volley_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1796,7 @@ func (x *MetricsDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsDown.ProtoReflect.Descriptor instead.
 func (*MetricsDown) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{25}
+	return file_volley_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MetricsDown) GetAcknowledgedSeq() uint64 {
@@ -1732,7 +1824,7 @@ type RaftMessage struct {
 
 func (x *RaftMessage) Reset() {
 	*x = RaftMessage{}
-	mi := &file_volley_proto_msgTypes[26]
+	mi := &file_volley_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1836,7 @@ func (x *RaftMessage) String() string {
 func (*RaftMessage) ProtoMessage() {}
 
 func (x *RaftMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[26]
+	mi := &file_volley_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1849,7 @@ func (x *RaftMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftMessage.ProtoReflect.Descriptor instead.
 func (*RaftMessage) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{26}
+	return file_volley_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RaftMessage) GetTargetId() string {
@@ -1790,7 +1882,7 @@ type RaftReply struct {
 
 func (x *RaftReply) Reset() {
 	*x = RaftReply{}
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1894,7 @@ func (x *RaftReply) String() string {
 func (*RaftReply) ProtoMessage() {}
 
 func (x *RaftReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1907,7 @@ func (x *RaftReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftReply.ProtoReflect.Descriptor instead.
 func (*RaftReply) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{27}
+	return file_volley_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RaftReply) GetBody() []byte {
@@ -1835,7 +1927,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +1939,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +1952,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{28}
+	return file_volley_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SnapshotChunk) GetHeader() *RaftMessage {
@@ -1969,7 +2061,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x05final\x18\x05 \x01(\bR\x05final\x12\x18\n" +
 	"\afailure\x18\x06 \x01(\tR\afailure\x12\x12\n" +
 	"\x04left\x18\a \x01(\bR\x04left\x12\x18\n" +
-	"\asummary\x18\b \x01(\fR\asummary\"\xe1\x01\n" +
+	"\asummary\x18\b \x01(\fR\asummary\"\x8c\x02\n" +
 	"\n" +
 	"TestConfig\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x15\n" +
@@ -1979,7 +2071,12 @@ const file_volley_proto_rawDesc = "" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x16\n" +
 	"\x06origin\x18\x06 \x01(\tR\x06origin\x12\x1a\n" +
 	"\brevision\x18\a \x01(\tR\brevision\x12\x1a\n" +
-	"\bdocument\x18\b \x01(\fR\bdocument\"\x8a\x01\n" +
+	"\bdocument\x18\b \x01(\fR\bdocument\x12)\n" +
+	"\x05files\x18\t \x03(\v2\x13.volley.v1.DataFileR\x05files\"J\n" +
+	"\bDataFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\x8a\x01\n" +
 	"\x03Ack\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12&\n" +
@@ -2007,9 +2104,13 @@ const file_volley_proto_rawDesc = "" +
 	"\x0eclock_bound_ns\x18\x06 \x01(\x03R\fclockBoundNs\x12\"\n" +
 	"\rstart_skew_ns\x18\a \x01(\x03R\vstartSkewNs\x12(\n" +
 	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNs\x12%\n" +
-	"\x0eengine_failure\x18\t \x01(\tR\rengineFailure\"*\n" +
+	"\x0eengine_failure\x18\t \x01(\tR\rengineFailure\"\x88\x01\n" +
 	"\x10FetchDataRequest\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\x1f\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12%\n" +
+	"\x04from\x18\x03 \x01(\v2\x11.volley.v1.MemberR\x04from\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x03R\x06offset\"\x1f\n" +
 	"\tDataChunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"N\n" +
 	"\tMetricsUp\x12\x15\n" +
@@ -2065,7 +2166,7 @@ func file_volley_proto_rawDescGZIP() []byte {
 	return file_volley_proto_rawDescData
 }
 
-var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_volley_proto_goTypes = []any{
 	(*Member)(nil),              // 0: volley.v1.Member
 	(*Fence)(nil),               // 1: volley.v1.Fence
@@ -2084,18 +2185,19 @@ var file_volley_proto_goTypes = []any{
 	(*Stopped)(nil),             // 14: volley.v1.Stopped
 	(*ReportRequest)(nil),       // 15: volley.v1.ReportRequest
 	(*TestConfig)(nil),          // 16: volley.v1.TestConfig
-	(*Ack)(nil),                 // 17: volley.v1.Ack
-	(*StartTestRequest)(nil),    // 18: volley.v1.StartTestRequest
-	(*StopTestRequest)(nil),     // 19: volley.v1.StopTestRequest
-	(*HealthCheckRequest)(nil),  // 20: volley.v1.HealthCheckRequest
-	(*HealthReply)(nil),         // 21: volley.v1.HealthReply
-	(*FetchDataRequest)(nil),    // 22: volley.v1.FetchDataRequest
-	(*DataChunk)(nil),           // 23: volley.v1.DataChunk
-	(*MetricsUp)(nil),           // 24: volley.v1.MetricsUp
-	(*MetricsDown)(nil),         // 25: volley.v1.MetricsDown
-	(*RaftMessage)(nil),         // 26: volley.v1.RaftMessage
-	(*RaftReply)(nil),           // 27: volley.v1.RaftReply
-	(*SnapshotChunk)(nil),       // 28: volley.v1.SnapshotChunk
+	(*DataFile)(nil),            // 17: volley.v1.DataFile
+	(*Ack)(nil),                 // 18: volley.v1.Ack
+	(*StartTestRequest)(nil),    // 19: volley.v1.StartTestRequest
+	(*StopTestRequest)(nil),     // 20: volley.v1.StopTestRequest
+	(*HealthCheckRequest)(nil),  // 21: volley.v1.HealthCheckRequest
+	(*HealthReply)(nil),         // 22: volley.v1.HealthReply
+	(*FetchDataRequest)(nil),    // 23: volley.v1.FetchDataRequest
+	(*DataChunk)(nil),           // 24: volley.v1.DataChunk
+	(*MetricsUp)(nil),           // 25: volley.v1.MetricsUp
+	(*MetricsDown)(nil),         // 26: volley.v1.MetricsDown
+	(*RaftMessage)(nil),         // 27: volley.v1.RaftMessage
+	(*RaftReply)(nil),           // 28: volley.v1.RaftReply
+	(*SnapshotChunk)(nil),       // 29: volley.v1.SnapshotChunk
 }
 var file_volley_proto_depIdxs = []int32{
 	0,  // 0: volley.v1.HelloRequest.from:type_name -> volley.v1.Member
@@ -2107,53 +2209,55 @@ var file_volley_proto_depIdxs = []int32{
 	0,  // 6: volley.v1.SubmitConfigRequest.from:type_name -> volley.v1.Member
 	0,  // 7: volley.v1.ReportRequest.of:type_name -> volley.v1.Member
 	1,  // 8: volley.v1.TestConfig.fence:type_name -> volley.v1.Fence
-	1,  // 9: volley.v1.StartTestRequest.fence:type_name -> volley.v1.Fence
-	1,  // 10: volley.v1.StopTestRequest.fence:type_name -> volley.v1.Fence
-	1,  // 11: volley.v1.HealthCheckRequest.fence:type_name -> volley.v1.Fence
-	26, // 12: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
-	3,  // 13: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
-	5,  // 14: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
-	7,  // 15: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
-	9,  // 16: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
-	10, // 17: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
-	11, // 18: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
-	13, // 19: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
-	15, // 20: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
-	16, // 21: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
-	18, // 22: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
-	19, // 23: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
-	20, // 24: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
-	22, // 25: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
-	24, // 26: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
-	26, // 27: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
-	26, // 28: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
-	26, // 29: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
-	26, // 30: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
-	28, // 31: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
-	4,  // 32: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
-	6,  // 33: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
-	8,  // 34: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
-	2,  // 35: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
-	2,  // 36: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
-	12, // 37: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
-	14, // 38: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
-	2,  // 39: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
-	17, // 40: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
-	2,  // 41: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
-	2,  // 42: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
-	21, // 43: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
-	23, // 44: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
-	25, // 45: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
-	27, // 46: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
-	27, // 47: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
-	27, // 48: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
-	27, // 49: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
-	27, // 50: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
-	32, // [32:51] is the sub-list for method output_type
-	13, // [13:32] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	17, // 9: volley.v1.TestConfig.files:type_name -> volley.v1.DataFile
+	1,  // 10: volley.v1.StartTestRequest.fence:type_name -> volley.v1.Fence
+	1,  // 11: volley.v1.StopTestRequest.fence:type_name -> volley.v1.Fence
+	1,  // 12: volley.v1.HealthCheckRequest.fence:type_name -> volley.v1.Fence
+	0,  // 13: volley.v1.FetchDataRequest.from:type_name -> volley.v1.Member
+	27, // 14: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
+	3,  // 15: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
+	5,  // 16: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
+	7,  // 17: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
+	9,  // 18: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
+	10, // 19: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
+	11, // 20: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
+	13, // 21: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
+	15, // 22: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
+	16, // 23: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
+	19, // 24: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
+	20, // 25: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
+	21, // 26: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
+	23, // 27: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
+	25, // 28: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
+	27, // 29: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
+	27, // 30: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
+	27, // 31: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
+	27, // 32: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
+	29, // 33: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
+	4,  // 34: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
+	6,  // 35: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
+	8,  // 36: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
+	2,  // 37: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
+	2,  // 38: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
+	12, // 39: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
+	14, // 40: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
+	2,  // 41: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
+	18, // 42: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
+	2,  // 43: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
+	2,  // 44: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
+	22, // 45: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
+	24, // 46: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
+	26, // 47: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
+	28, // 48: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
+	28, // 49: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
+	28, // 50: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
+	28, // 51: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
+	28, // 52: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
+	34, // [34:53] is the sub-list for method output_type
+	15, // [15:34] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_volley_proto_init() }
@@ -2168,7 +2272,7 @@ func file_volley_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volley_proto_rawDesc), len(file_volley_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

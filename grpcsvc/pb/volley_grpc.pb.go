@@ -66,9 +66,11 @@ type LoadTestCoordinatorClient interface {
 	StartTest(ctx context.Context, in *StartTestRequest, opts ...grpc.CallOption) (*Done, error)
 	StopTest(ctx context.Context, in *StopTestRequest, opts ...grpc.CallOption) (*Done, error)
 	HealthCheck(ctx context.Context, in *HealthCheckRequest, opts ...grpc.CallOption) (*HealthReply, error)
-	// Answered UNIMPLEMENTED: in this version neither data files nor live
-	// summaries travel between nodes, and no node calls these.
+	// Node to whoever has the data files of a config: the leader, else another
+	// member. A file comes from an offset to its end.
 	FetchData(ctx context.Context, in *FetchDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DataChunk], error)
+	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
+	// nodes, and no node calls this.
 	StreamMetrics(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MetricsUp, MetricsDown], error)
 }
 
@@ -259,9 +261,11 @@ type LoadTestCoordinatorServer interface {
 	StartTest(context.Context, *StartTestRequest) (*Done, error)
 	StopTest(context.Context, *StopTestRequest) (*Done, error)
 	HealthCheck(context.Context, *HealthCheckRequest) (*HealthReply, error)
-	// Answered UNIMPLEMENTED: in this version neither data files nor live
-	// summaries travel between nodes, and no node calls these.
+	// Node to whoever has the data files of a config: the leader, else another
+	// member. A file comes from an offset to its end.
 	FetchData(*FetchDataRequest, grpc.ServerStreamingServer[DataChunk]) error
+	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
+	// nodes, and no node calls this.
 	StreamMetrics(grpc.BidiStreamingServer[MetricsUp, MetricsDown]) error
 	mustEmbedUnimplementedLoadTestCoordinatorServer()
 }
