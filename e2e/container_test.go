@@ -27,7 +27,8 @@ type container struct {
 	name      string
 	handle    tc.Container
 	ctlIP     string
-	clusterIP string // "" if it is not on the cluster's network
+	clusterIP string     // "" if it is not on the cluster's network
+	publisher *container // whose published ports are this one's too; nil: it has its own
 }
 
 func (c *container) fatalf(format string, args ...any) {
@@ -206,6 +207,9 @@ func (c *container) url(port string) string {
 
 // tryURL is url for a container that may have ended.
 func (c *container) tryURL(port string) (string, error) {
+	if c.publisher != nil {
+		return c.publisher.tryURL(port)
+	}
 	ctx, cancel := call()
 	defer cancel()
 	host, err := c.handle.Host(ctx)
