@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"volley/e2e/parts"
+	"volley/node"
 	"volley/settings"
 )
 
@@ -228,5 +230,24 @@ func TestExposure(t *testing.T) {
 				t.Errorf("warned %q, want %q", all, c.warning)
 			}
 		})
+	}
+}
+
+// The same at the seam of a user; and the engine is warned about once, not by
+// the settings and again by who starts it.
+func TestUnresolvedAdvertiseAddrIsRefused(t *testing.T) {
+	url, _ := target(t)
+	environment(t, "CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=file", "CONFIG_FILE="+writePlan(t, url, "1s"), "CLUSTER_NODES=127.0.0.1:1",
+		"CLUSTER_BIND_ADDR=127.0.0.1:0", "CLUSTER_ADVERTISE_ADDR=node.invalid:7000", "ENGINE_MODE=inproc", "LOG_FORMAT=json")
+	var out, errOut bytes.Buffer
+	if code := run(t.Context(), []string{"run"}, &out, &errOut); code != node.ExitInvalid {
+		t.Errorf("exit code %d, want %d", code, node.ExitInvalid)
+	}
+	said := out.String() + errOut.String()
+	if !strings.Contains(said, "the name does not resolve, so it may be a public address") {
+		t.Errorf("said %s", said)
+	}
+	if n := strings.Count(said, "ENGINE_MODE=inproc in a cluster"); n != 1 {
+		t.Errorf("warned %d times about ENGINE_MODE: %s", n, said)
 	}
 }

@@ -146,20 +146,10 @@ func (a *app) wire() error {
 	return nil
 }
 
-// openEngine makes the load engine: a child process in a cluster, so that
-// load never slows consensus.
+// openEngine makes the load engine where ENGINE_MODE says: by default a child
+// process in a cluster, so that load never slows consensus.
 func (a *app) openEngine() (loadgen.Engine, error) {
-	mode := a.set.Run.EngineMode
-	if mode == "" {
-		mode = "inproc"
-		if a.set.Cluster.Enabled {
-			mode = "child"
-		}
-	}
-	if mode == "inproc" {
-		if a.set.Cluster.Enabled {
-			a.log.Warn("ENGINE_MODE=inproc in a cluster: a saturated CPU may cost the leadership", "event", "settings_warning")
-		}
+	if a.set.Run.EngineMode == "inproc" {
 		return loadgen.NewInProcess(a.log), nil
 	}
 	child, err := loadgen.OpenChild(context.Background(), loadgen.ChildConfig{Log: a.log})
