@@ -214,15 +214,14 @@ type HealthCheck struct {
 
 // Health answers HealthCheck.
 type Health struct {
-	ServerID      string
-	AppliedIndex  uint64
-	ReadyRun      string // newest run whose Ready this node has applied
-	SourceHash    string // hash of the local CONFIG_FILE with source file
-	ClockOffset   time.Duration
-	ClockBound    time.Duration
-	StartSkew     time.Duration
-	FirstRequest  time.Time // zero before
-	EngineFailure string
+	ServerID     string
+	AppliedIndex uint64
+	ReadyRun     string // newest run whose Ready this node has applied
+	SourceHash   string // hash of the local CONFIG_FILE with source file
+	ClockOffset  time.Duration
+	ClockBound   time.Duration
+	StartSkew    time.Duration
+	FirstRequest time.Time // zero before
 }
 
 // Ping and Pong measure a clock offset; times are wall-clock nanoseconds.

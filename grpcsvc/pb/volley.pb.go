@@ -1499,7 +1499,6 @@ type HealthReply struct {
 	ClockBoundNs   int64                  `protobuf:"varint,6,opt,name=clock_bound_ns,json=clockBoundNs,proto3" json:"clock_bound_ns,omitempty"`
 	StartSkewNs    int64                  `protobuf:"varint,7,opt,name=start_skew_ns,json=startSkewNs,proto3" json:"start_skew_ns,omitempty"`
 	FirstRequestNs int64                  `protobuf:"varint,8,opt,name=first_request_ns,json=firstRequestNs,proto3" json:"first_request_ns,omitempty"`
-	EngineFailure  string                 `protobuf:"bytes,9,opt,name=engine_failure,json=engineFailure,proto3" json:"engine_failure,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1588,13 +1587,6 @@ func (x *HealthReply) GetFirstRequestNs() int64 {
 		return x.FirstRequestNs
 	}
 	return 0
-}
-
-func (x *HealthReply) GetEngineFailure() string {
-	if x != nil {
-		return x.EngineFailure
-	}
-	return ""
 }
 
 type FetchDataRequest struct {
@@ -2102,7 +2094,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\"P\n" +
 	"\x12HealthCheckRequest\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x12\n" +
-	"\x04view\x18\x02 \x01(\fR\x04view\"\xd0\x02\n" +
+	"\x04view\x18\x02 \x01(\fR\x04view\"\xaf\x02\n" +
 	"\vHealthReply\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1b\n" +
@@ -2112,8 +2104,8 @@ const file_volley_proto_rawDesc = "" +
 	"\x0fclock_offset_ns\x18\x05 \x01(\x03R\rclockOffsetNs\x12$\n" +
 	"\x0eclock_bound_ns\x18\x06 \x01(\x03R\fclockBoundNs\x12\"\n" +
 	"\rstart_skew_ns\x18\a \x01(\x03R\vstartSkewNs\x12(\n" +
-	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNs\x12%\n" +
-	"\x0eengine_failure\x18\t \x01(\tR\rengineFailure\"\x88\x01\n" +
+	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNsJ\x04\b\t\x10\n" +
+	"\"\x88\x01\n" +
 	"\x10FetchDataRequest\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
