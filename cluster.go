@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/raft"
+
 	"volley/grpcsvc"
 	"volley/node"
 	"volley/settings"
@@ -46,7 +48,10 @@ func (a *app) openWire(opt *node.Options) error {
 	token := cl.Token.Reveal()
 	server := grpcsvc.Options{Token: token, Log: a.log}
 	client := grpcsvc.ClientOptions{Token: token}
-	raftWire := grpcsvc.TransportOptions{ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token}
+	raftWire := grpcsvc.TransportOptions{
+		ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token,
+		OnMisdirected: func(target raft.ServerID, _ raft.ServerAddress) { a.node.Misdirected(string(target)) },
+	}
 	if cl.TLSCA != "" {
 		var err error
 		if server.TLS, client.TLS, err = grpcsvc.LoadTLS(cl.TLSCA, cl.TLSCert, cl.TLSKey); err != nil {
@@ -87,6 +92,7 @@ func (a *app) discoverByConsul(w *node.Wire) error {
 	}
 	c, err := node.NewConsul(node.ConsulConfig{
 		Client: client, Service: a.set.Cluster.ServiceName, Member: a.self, Log: a.log,
+		Anonymous: !a.set.Consul.Token.IsSet() && a.set.Consul.TokenFile == "",
 		HealthURL: "http://" + net.JoinHostPort(host, port) + "/health/cluster?server_id=" + url.QueryEscape(a.self.ServerID),
 	})
 	if err != nil {

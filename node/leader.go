@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -32,9 +33,8 @@ func (n *Node) lead(ctx context.Context) error {
 	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, leftNews: make(chan struct{})}
 	l.crew = newCrew(l)
 	if n.raft != nil {
-		if err := n.raft.raft.Barrier(barrierTimeout).Error(); err != nil {
-			n.log.Warn("elected, but the log cannot be brought up to date: "+err.Error(), "event", "leadership_lost")
-			<-ctx.Done() // Raft steps down or elects anew; watchLeadership ends this leadership
+		barrier := func() error { return n.raft.raft.Barrier(barrierTimeout).Error() }
+		if !catchUp(ctx, n.log, barrier) {
 			return nil
 		}
 		n.log.Info("this node leads", "event", "leader_elected", "term", n.raft.raft.CurrentTerm(), "leader_id", n.self.ServerID)
@@ -51,6 +51,21 @@ func (n *Node) lead(ctx context.Context) error {
 		g.Go(func() error { return l.crew.steward(gctx) })
 	}
 	return g.Wait()
+}
+
+// catchUp brings the log up to date with what leaders before have committed. A
+// busy Raft may not take the barrier in time and lead all the same, so it is
+// tried until ctx ends: watchLeadership ends it when Raft has stepped down.
+func catchUp(ctx context.Context, log *slog.Logger, barrier func() error) bool {
+	for ctx.Err() == nil {
+		err := barrier()
+		if err == nil {
+			return ctx.Err() == nil
+		}
+		log.Warn("elected, but the log cannot be brought up to date: "+err.Error(), "event", "leader_task_failed")
+		sleep(ctx, jitter(barrierRetry))
+	}
+	return false
 }
 
 // task is a piece of the leader's work that the state asks for.

@@ -1,12 +1,96 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
+
+// A run that begins counts on every member: none is removed meanwhile.
+func TestNobodyIsRemovedWhileARunBegins(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		leader := c.leader().node.leading.Load()
+		silent := c.hosts[slices.IndexFunc(c.hosts, func(h *host) bool { return h != c.leader() })]
+		leader.beginning.Lock()
+		c.kill(silent)
+		<-time.After(2 * time.Minute)
+		if find(leader.n.members(), silent.node.self.ServerID) == nil {
+			t.Error("removed while a run began")
+		}
+		leader.beginning.Unlock()
+		c.within(5*time.Second, "the silent member is removed", func() bool {
+			return find(leader.n.members(), silent.node.self.ServerID) == nil
+		})
+	})
+}
+
+// Another process at a member's address proves the member dead: nobody waits
+// for CLUSTER_REAP_AFTER.
+func TestReplacedMemberIsRemovedSoon(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		leader := c.leader().node
+		gone := c.hosts[slices.IndexFunc(c.hosts, func(h *host) bool { return h != c.leader() })]
+		c.kill(gone)
+		leader.Misdirected(gone.node.self.ServerID)
+		c.within(10*time.Second, "the replaced member is removed", func() bool {
+			return find(leader.members(), gone.node.self.ServerID) == nil
+		})
+	})
+}
+
+// A busy Raft may refuse the barrier and lead on.
+func TestLeaderTriesTheBarrierAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		barrier := func() error {
+			if tries++; tries < 4 {
+				return raft.ErrEnqueueTimeout
+			}
+			return nil
+		}
+		if log := slog.New(slog.DiscardHandler); !catchUp(t.Context(), log, barrier) || tries != 4 {
+			t.Errorf("not caught up after %d tries", tries)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		failing := func() error { return raft.ErrNotLeader }
+		began := time.Now()
+		if catchUp(ctx, slog.New(slog.DiscardHandler), failing) || time.Since(began) != time.Minute {
+			t.Errorf("ended after %s", time.Since(began))
+		}
+	})
+}
+
+// A node that has applied the ending calls no election, even if the leader's
+// answer to its Leave is lost and the leader gone.
+func TestNodeThatLeavesCallsNoElection(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.source.set("run 2s", "1", nil)
+		c.startAll()
+		c.waitPhase(20*time.Second, "running")
+		c.holdBack("Leave")
+		c.within(20*time.Second, "the ending everywhere", func() bool {
+			return !slices.ContainsFunc(c.hosts, func(h *host) bool { return h.node.State().Leaving() == nil })
+		})
+		leader := c.leader()
+		term := leader.node.raft.raft.CurrentTerm()
+		c.kill(leader)
+		c.waitEnd(20*time.Second, ExitOK)
+		for _, h := range c.alive() {
+			if got := h.node.raft.raft.CurrentTerm(); got != term || h.events.count("leader_elected") > 0 {
+				t.Errorf("%s: an election in term %d after the ending of term %d", h.addr, got, term)
+			}
+		}
+	})
+}
 
 func TestChange(t *testing.T) {
 	const voter, other = raft.Voter, raft.Nonvoter

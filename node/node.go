@@ -78,6 +78,9 @@ func (e *exit) Error() string { return e.Reason }
 // Options.DrainTimeout. The ending carries the process's exit code.
 func (n *Node) Run(ctx context.Context) Ending {
 	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil)
+	if removed := n.data.sweep(); removed > 0 {
+		n.log.Info("removed data files that killed processes had left", "folders", removed)
+	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(work)
@@ -316,6 +319,11 @@ func (n *Node) followOut(ctx context.Context) error {
 	}
 	ending := *n.machine.State().Leaving()
 	n.draining.Store(true)
+	if n.raft != nil && !n.raft.leads() {
+		if err := n.raft.rest(); err != nil {
+			n.log.Warn(err.Error())
+		}
+	}
 	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	for n.leading.Load() == nil && deadline.Err() == nil {
