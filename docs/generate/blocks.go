@@ -26,7 +26,7 @@ func fragments(page []byte) []string {
 var rest = []struct{ key, text string }{
 	{"version", "version: \"1.0\"\n"},
 	{"config", "config: {baseUrl: \"http://127.0.0.1:8081\", duration: 10m}\n"},
-	{"load", "load: {model: concurrent}\n"},
+	{"load", "load: {model: rps, target: 10}\n"},
 	{"scenarios", "scenarios: [{name: S, steps: [{name: A, request: {method: GET, path: /}}]}]\n"},
 }
 

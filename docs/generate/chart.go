@@ -44,6 +44,7 @@ type chart struct {
 	series []series
 	rows   []row
 	bands  []band
+	legend bool // the labels of series stand in a corner, not at their ends
 	// ended is where the run is over before length, 0 if it is not.
 	ended float64
 }
@@ -145,9 +146,13 @@ func (c *chart) drawSeries(b *strings.Builder) {
 			points[j] = num(c.x(p[0])) + "," + num(y(p[1]))
 		}
 		fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2.5" stroke-linejoin="round"/>`+"\n", strings.Join(points, " "), colours()[i])
+		last := s.points[len(s.points)-1]
+		labelX, labelY := c.x(last[0])-6, y(last[1])-7
+		if c.legend {
+			labelX, labelY = left+plotW-6, float64(top+16+18*i)
+		}
 		if s.label != "" {
-			last := s.points[len(s.points)-1]
-			text(b, c.x(last[0])-6, y(last[1])-7, "end", ` fill="`+colours()[i]+`"`, s.label)
+			text(b, labelX, labelY, "end", ` fill="`+colours()[i]+`"`, s.label)
 		}
 	}
 }

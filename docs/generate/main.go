@@ -78,6 +78,7 @@ func generated(docs string) (map[string][]byte, error) {
 	for name, svg := range drawn {
 		files[name] = svg
 	}
+	files["pictures/coordinated-omission.svg"] = omissionPicture()
 	return files, err
 }
 
@@ -107,7 +108,7 @@ func fill(page []byte, parts map[string]string, used map[string]bool) ([]byte, e
 
 // allParts are the generated parts by name.
 func allParts() (map[string]string, error) {
-	parts := map[string]string{"plan": planPart()}
+	parts := map[string]string{"plan": planPart(), "coordinated omission": omissionPart()}
 	for name, part := range settingsParts() {
 		parts["settings "+name] = part
 	}
