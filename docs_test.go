@@ -2,9 +2,14 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,6 +27,48 @@ func (w *workshop) testPlan() {
 	}
 	if err := json.Unmarshal(w.read("plan.schema.json"), &schema); err != nil || schema.Dialect == "" {
 		w.t.Errorf("plan.schema.json is no schema: %v", err)
+	}
+}
+
+// testScenario tries the scenario of docs/plan.md against a shop that answers as
+// it expects.
+func (w *workshop) testScenario() {
+	t := w.t
+	page, err := os.ReadFile("docs/plan.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\nscenarios:\n")
+	scenarios, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/plan.md shows no scenario")
+	}
+	var mu sync.Mutex
+	var seen []string
+	shop := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		seen = append(seen, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization")+" "+string(body)))
+		mu.Unlock()
+		switch r.URL.Path {
+		case "/login":
+			fmt.Fprint(out, `{"token": "t-1"}`)
+		case "/search":
+			fmt.Fprint(out, `<li data-id="42">`)
+		}
+	}))
+	defer shop.Close()
+	w.write("users.csv", "user,password\nann,\"a\"\"b\"\n")
+	w.write("shop.yaml", "version: \"1.0\"\nconfig: {baseUrl: \""+shop.URL+"\", duration: 1s, seed: 1}\nload: {model: concurrent}\nscenarios:\n"+scenarios)
+	w.shell("./volley try shop.yaml", "THINK_TIME_SCALE=0")
+	mu.Lock()
+	defer mu.Unlock()
+	got := regexp.MustCompile(`page=[1-5] `).ReplaceAllString(strings.Join(seen, "\n"), "page=N ")
+	want := `POST /login  {"user": "ann", "password": "a\"b"}
+GET /search?q=red+shoes&page=N Bearer t-1
+GET /items/42`
+	if got != want {
+		t.Errorf("the shop has seen\n%s\nwant\n%s", got, want)
 	}
 }
 

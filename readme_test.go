@@ -132,6 +132,7 @@ func TestReadme(t *testing.T) {
 	t.Run("GCSCluster", func(t *testing.T) { newWorkshop(t, bin).testGCSCluster() })
 	t.Run("ControlAPI", func(t *testing.T) { newWorkshop(t, bin).testControlAPI() })
 	t.Run("Plan", func(t *testing.T) { newWorkshop(t, bin).testPlan() })
+	t.Run("Scenario", func(t *testing.T) { newWorkshop(t, bin).testScenario() })
 	t.Run("Pages", func(t *testing.T) { newWorkshop(t, bin).testPages() })
 	t.Run("Migration", func(t *testing.T) { newWorkshop(t, bin).testMigration() })
 }
