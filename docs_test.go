@@ -98,7 +98,8 @@ wait %1
 func (w *workshop) testMigration() {
 	w.target()
 	out := w.shell(blockOf(w.t, "sh", 0) + untilFinished)
-	if !regexp.MustCompile(`(?m)^rust_loadtest_requests_total\{.*\} 50$`).MatchString(out) {
+	// A busy machine may be too late for the last arrivals of a second at 50/s.
+	if !regexp.MustCompile(`(?m)^rust_loadtest_requests_total\{.*\} (4\d|50)$`).MatchString(out) {
 		w.t.Errorf("after a second at 50/s there are no 50 rust_loadtest_requests_total:\n%s", out)
 	}
 	if !strings.Contains(out, `"message":"exit: ended by a signal`) {
