@@ -86,6 +86,9 @@ const restOfSettings = "others"
 // their own under "others".
 func settingsParts() map[string]string {
 	own := []string{"Run", "Node", "Control", "Log", "Cluster", "Source", "Consul", "LoadPlan", "Later"}
+	// The page says once what bools and durations are.
+	short := strings.NewReplacer("true, 1, yes, on or false, 0, no, off", "bool", "a text", "text",
+		"a duration such as 500ms, 30s, 5m, 2h or 1d (a bare number is seconds)", "duration", "a whole number", "whole number", "a number", "number")
 	parts := map[string]string{restOfSettings: ""}
 	for _, g := range settings.Groups() {
 		var rows [][]string
@@ -94,7 +97,7 @@ func settingsParts() map[string]string {
 			if v.Secret {
 				name += " (secret)"
 			}
-			rows = append(rows, []string{name, code(v.Default), v.Accepts, prose(v.Meaning)})
+			rows = append(rows, []string{name, code(v.Default), short.Replace(v.Accepts), prose(v.Meaning)})
 		}
 		text := table([]string{"Variable", "Default", "Accepts", "Meaning"}, rows)
 		if slices.Contains(own, g.Name) {
