@@ -213,7 +213,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 }
 
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak" and "run 10s files a,b"; "bad …" is invalid.
+// "run 10s id soak", "run 10s files a,b" and "run 10s ends 2s" (its iterations
+// are done by then); "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -247,6 +248,7 @@ type fakeRunner struct {
 	version map[string]string
 	starts  map[string][]time.Time // run id -> first requests
 	ends    map[string]string      // run id -> cause
+	drain   time.Duration          // of a run that is ended early
 	data    map[string]string      // what the data files had, by name
 }
 
@@ -288,6 +290,10 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 	runID := run.ID
 	r.mu.Lock()
 	checked, _ := checkDocument([]byte(r.version[runID]))
+	lasts, drain := checked.Duration, r.drain
+	if _, ends, ok := strings.Cut(r.version[runID], " ends "); ok {
+		lasts, _ = time.ParseDuration(ends)
+	}
 	r.mu.Unlock()
 	cause := "done"
 	if sleep(ctx, time.Until(start)) {
@@ -295,7 +301,9 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 		r.starts[runID] = append(r.starts[runID], time.Now())
 		r.mu.Unlock()
 		started(time.Now(), time.Since(start))
-		sleep(ctx, time.Until(start.Add(checked.Duration)))
+		if !sleep(ctx, time.Until(start.Add(lasts))) {
+			<-time.After(drain)
+		}
 	}
 	var reason *StopReason
 	if errors.As(context.Cause(ctx), &reason) {

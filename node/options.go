@@ -47,7 +47,8 @@ type Checked struct {
 
 // Runner generates this node's load.
 type Runner interface {
-	// Prepare makes the config ready to run; its error is why this node refuses it.
+	// Prepare makes the config ready to run; its error is why this node refuses it,
+	// unless it wraps ErrEngine or ctx has ended.
 	// copies are the places of the config's files on this machine, by their names;
 	// they stay until the run has ended. It is nil if the config has none.
 	Prepare(ctx context.Context, runID string, c Config, copies map[string]string, seed int64) error

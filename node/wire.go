@@ -26,6 +26,8 @@ var (
 	ErrOtherCluster = errors.New("wrong cluster or server")
 	// ErrRefused: the request was understood and is refused for good; trying again does not help.
 	ErrRefused = errors.New("refused")
+	// ErrEngine: the load engine has failed; it says nothing of the plan.
+	ErrEngine = errors.New("the load engine has failed")
 	// ErrInvalid: the submitted plan is invalid.
 	ErrInvalid = errors.New("invalid plan")
 	// ErrConflict: the request contradicts the state (tenant, unknown run).
