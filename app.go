@@ -139,7 +139,8 @@ func (a *app) wire() error {
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
 		Drain: controlDrain,
 	})
-	a.loops = append(a.loops, a.lag.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
+	telling := &progress{log: a.log, screen: a.screen, newest: func() *stats.Summary { return a.runner.figures().summary }}
+	a.loops = append(a.loops, a.lag.run, telling.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
 		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })
 	}

@@ -11,6 +11,7 @@ import (
 
 	"volley/node"
 	"volley/plan"
+	"volley/settings"
 	"volley/stats"
 )
 
@@ -50,7 +51,7 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if *format == "json" {
 		err = result.WriteJSON(out)
 	} else {
-		err = result.WriteText(out, isTerminal(out))
+		err = result.WriteText(out, isTerminal(out) && settings.LoadTerminal().Colour())
 	}
 	if err == nil && !stats.Held(result.Thresholds) {
 		return node.ExitFailed

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -166,15 +167,22 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 
 // publish shows a result to people: as text, or as a line where lines are JSON.
 func (r *results) publish(result *stats.Result) {
-	if !r.text {
-		r.log.Info("report", "event", "report", "run_id", result.RunID, "nodes", result.Nodes, "requests", result.Requests,
-			"started", result.Started, "dropped", result.Dropped, "interrupted", result.Interrupted, "errors", result.Errors,
-			"rps", result.RPS, "status_codes", result.StatusCodes, "generator", result.Generator)
+	if r.text {
+		if err := result.WriteText(r.out, r.colour); err != nil {
+			r.log.Error("cannot print the report: " + err.Error())
+		}
 		return
 	}
-	if err := result.WriteText(r.out, r.colour); err != nil {
-		r.log.Error("cannot print the report: " + err.Error())
+	fields, err := result.Fields()
+	if err != nil {
+		r.log.Error("cannot log the report: "+err.Error(), "event", "report_failed", "run_id", result.RunID)
+		return
 	}
+	line := []any{"event", "report"}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		line = append(line, name, fields[name])
+	}
+	r.log.Info("report: generator "+string(result.Generator.Verdict), line...)
 }
 
 func encode(result *stats.Result) ([]byte, error) {

@@ -101,7 +101,7 @@ func runPlan(ctx context.Context, args []string, out, errOut io.Writer) int {
 		}
 		set.Run.ConfigFile = args[0]
 	}
-	logging := newLogging(set.Log, out, errOut)
+	logging := newLogging(set, out, errOut)
 	for _, w := range warnings {
 		logging.log.Warn(w, "event", "settings_warning")
 	}
