@@ -128,9 +128,12 @@ func (a *app) wire() error {
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun
 	}
-	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged}
+	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged, newest: a.runner.newest}
+	if !a.set.Cluster.Enabled {
+		a.results.soFar = a.runner.soFar
+	}
 	opt.Self, opt.Runner = a.self, a.runner
-	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
+	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged}
 	if a.node, err = node.New(opt); err != nil {
 		return err
 	}
@@ -139,7 +142,7 @@ func (a *app) wire() error {
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
 		Drain: controlDrain,
 	})
-	telling := &progress{log: a.log, screen: a.screen, newest: func() *stats.Summary { return a.runner.figures().summary }}
+	telling := &progress{log: a.log, screen: a.screen, newest: a.runner.newest}
 	a.loops = append(a.loops, a.lag.run, telling.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
 		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })

@@ -86,7 +86,7 @@ func (d *demonstration) play(ctx context.Context, apps []*app) int {
 	stop()
 	watch.Wait()
 	for _, a := range apps {
-		if body := a.results.last(false); body != nil {
+		if a.results.hasJudged() {
 			d.say("all nodes have left; exit codes %v", codes)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"volley/node"
+	"volley/plan"
 	"volley/stats"
 )
 
@@ -24,9 +25,21 @@ type results struct {
 	// thresholds judges those of a run's plan by the merged summary.
 	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
+	// newest is the summary of this node's newest run, nil before the first.
+	newest func() *stats.Summary
+	// soFar are the thresholds of a run that is going on; nil in a cluster, where
+	// they are judged on what all nodes have reported.
+	soFar func(*stats.Summary) []stats.ThresholdResult
+
 	mu      sync.Mutex
-	cluster []byte // JSON of the last judged run
-	own     []byte // JSON of this node's part of its last run
+	cluster kept // the last run that this node has judged
+	own     kept // this node's part of its last run
+}
+
+// kept is the result of a run as JSON.
+type kept struct {
+	runID string
+	body  []byte
 }
 
 // judge merges what the nodes have reported, writes the report and returns
@@ -49,7 +62,7 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 	body, err := encode(result)
 	if err == nil {
 		r.mu.Lock()
-		r.cluster = body
+		r.cluster = kept{o.Run.ID, body}
 		r.mu.Unlock()
 		err = r.write(o.Run.ID, r.self.NodeID, body)
 	}
@@ -58,6 +71,15 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 		return node.ExitFailure
 	}
 	return code
+}
+
+// planName is what the plan calls itself.
+func planName(document []byte) string {
+	p, _, err := plan.Parse(document)
+	if err != nil {
+		return ""
+	}
+	return p.Metadata.Name
 }
 
 // anyWorked says whether at least one node's engine has done its part.
@@ -79,6 +101,7 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	result.Plan = planName(o.Config.Document)
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
 		if !t.OK {
@@ -151,7 +174,7 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		return
 	}
 	r.mu.Lock()
-	r.own = body
+	r.own = kept{run.ID, body}
 	r.mu.Unlock()
 	if rep.Left && len(run.Participants) > 1 {
 		r.publish(result)
@@ -214,12 +237,42 @@ func (r *results) write(runID, nodeID string, body []byte) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-// last returns the last result as JSON, nil if there is none.
-func (r *results) last(own bool) []byte {
+func (r *results) hasJudged() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if own {
-		return r.own
+	return r.cluster.body != nil
+}
+
+// judged is the result of a run that this node has judged last, else nil.
+func (r *results) judged(runID string) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cluster.runID != runID {
+		return nil
 	}
-	return r.cluster
+	return r.cluster.body
+}
+
+// lastOwn is this node's part of its newest run: of one that is going on, or
+// has only just ended, as it stands.
+func (r *results) lastOwn() ([]byte, error) {
+	newest := r.newest()
+	r.mu.Lock()
+	own := r.own
+	r.mu.Unlock()
+	if newest == nil || newest.RunID == own.runID {
+		return own.body, nil
+	}
+	line := newest.Node(0)
+	if !newest.Ended {
+		line.Reason = "the run is going on"
+	}
+	result, err := stats.NewResult(newest, stats.ScopeNode, []stats.NodeResult{line})
+	if err != nil {
+		return nil, err
+	}
+	if r.soFar != nil {
+		result.Thresholds = append(result.Thresholds, r.soFar(newest)...)
+	}
+	return encode(result)
 }

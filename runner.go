@@ -218,6 +218,21 @@ func (r *runner) judged(runID string, alone bool, document []byte, merged *stats
 	return stats.NewJudge(p.Thresholds).Result(merged), nil
 }
 
+// soFar are the thresholds of a run that is going on.
+func (r *runner) soFar(s *stats.Summary) []stats.ThresholdResult {
+	r.mu.Lock()
+	document := r.jobs[s.RunID].job.Document
+	r.mu.Unlock()
+	rows, err := r.judged(s.RunID, false, document, s)
+	if err != nil {
+		return nil // the run is forgotten already
+	}
+	return rows
+}
+
+// newest is the newest summary of the run that started last, nil before the first.
+func (r *runner) newest() *stats.Summary { return r.figures().summary }
+
 // figures are what GET /health shows of the load.
 type figures struct {
 	summary      *stats.Summary

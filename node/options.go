@@ -88,6 +88,8 @@ type Hooks struct {
 	Judge func(ctx context.Context, o Outcome) int
 	// Own is given this node's final summary, on every node.
 	Own func(r Run, summary Report)
+	// Result is the cluster's result of a run if this node has judged it, else nil.
+	Result func(runID string) []byte
 }
 
 // Wire is how a cluster's nodes talk.
