@@ -216,7 +216,7 @@ func (a *app) check(document []byte) (node.Checked, error) {
 	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
-		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
+		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
@@ -231,26 +231,6 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		c.Warnings = append(c.Warnings, w.String())
 	}
 	return c, nil
-}
-
-// inWords says what each node does.
-func inWords(p *plan.Plan) string {
-	workers := fmt.Sprint(p.Config.Workers)
-	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
-		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
-	}
-	who := "each node runs"
-	if p.Load.Scope == "cluster" {
-		who = "all nodes together run"
-	}
-	what := fmt.Sprintf("%s %s workers for %s, %s", who, workers, p.Config.Duration, p.Load.Model)
-	switch {
-	case p.Load.Target != nil:
-		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)
-	case p.Load.Min != nil && p.Load.Max != nil:
-		return fmt.Sprintf("%s from %g to %g iterations/s", what, *p.Load.Min, *p.Load.Max)
-	}
-	return what
 }
 
 // run lives the app and returns its exit code.

@@ -235,7 +235,7 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second}
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) }}
 	fields := strings.Fields(text)
 	for i := 2; i+1 < len(fields); i += 2 {
 		switch fields[i] {

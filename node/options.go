@@ -41,8 +41,8 @@ type Checked struct {
 	Duration time.Duration
 	Grace    time.Duration
 	Warnings []string
-	Load     string   // in plain words, per node
-	Files    []string // that the document names, in its order
+	Load     func(nodes int) string // in plain words, for so many nodes
+	Files    []string               // that the document names, in its order
 }
 
 // Runner generates this node's load.

@@ -76,10 +76,14 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 		l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
 		return c, checked, fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
 	}
+	l.warn(c, checked)
+	return c, checked, nil
+}
+
+func (l *leader) warn(c Config, checked Checked) {
 	for _, w := range checked.Warnings {
 		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
 	}
-	return c, checked, nil
 }
 
 // recheck waits for another revision of a source that failed, and tries each once.
@@ -141,7 +145,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
-			l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+			l.n.log.Info("run begun: "+checked.Load(len(run.Members)), "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
 			return run.ID, nil
 		}
 		if !errors.Is(err, errPhase) || s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
