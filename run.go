@@ -29,8 +29,8 @@ Usage:
   volley try [-scenario NAME] PLAN.yaml
                                 one iteration of each scenario, with requests, responses, variables, assertions
   volley schema                 the JSON Schema of a plan, for editors
-  volley report [-format text|json] RESULT …
-                                merge result files exactly and judge their thresholds
+  volley report [-format text|json] [-compare] RESULT …
+                                merge result files exactly and judge their thresholds, or compare runs
   volley migrate [-o FILE]      the plan that the environment describes, as YAML
   volley health                 ask this machine's node whether it is well, for container health checks
   volley env                    the environment variables

@@ -42,14 +42,17 @@ func (r *Result) textHead(p *page) {
 	if r.WarmupS > 0 {
 		duration += " of which " + seconds(r.WarmupS) + " warm-up"
 	}
-	started := "not started"
-	if !r.StartedAt.IsZero() {
-		started = "started " + r.StartedAt.UTC().Format(time.RFC3339Nano)
-	}
-	p.line(plain(duration + ", " + started))
+	p.line(plain(duration + ", " + startText(r.StartedAt)))
 	p.line(plain("config " + clean(r.ConfigVersion)))
 	p.line(plain(scope))
 	p.gap()
+}
+
+func startText(at time.Time) string {
+	if at.IsZero() {
+		return "not started"
+	}
+	return "started " + at.UTC().Format(time.RFC3339Nano)
 }
 
 func (r *Result) textTotals(p *page) {
@@ -62,7 +65,7 @@ func (r *Result) textTotals(p *page) {
 	p.line(label("connections"), plain(fmt.Sprintf("%d new, %d reused, %d reconnects",
 		r.Connections.New, r.Connections.Reused, r.Connections.Reconnects)))
 	late := r.LateStarts
-	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.NoWorker+late.CatchUp+late.Generator,
+	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.total(),
 		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
 	r.textDrops(p)
 	r.textNotes(p)
