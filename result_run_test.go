@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -276,4 +278,59 @@ scenarios:
 			t.Errorf("the log does not say %q:\n%s", want, log)
 		}
 	}
+}
+
+// A run whose engine died is over: what it last said of itself is kept, marked,
+// and no gauge says that load goes on.
+func TestAnEngineThatDiesLeavesNoRunGoingOn(t *testing.T) {
+	url, count := target(t)
+	environment(t, "KEEP_ALIVE=true", "ENGINE_MODE=child", "CONFIG_FILE="+writePlan(t, url, "60s"))
+	a := openAppLogging(t, &logBuffer{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan int, 1)
+	go func() { done <- a.run(ctx) }()
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+			if time.Now().After(end) {
+				t.Fatalf("not within 20 s: %s", what)
+			}
+		}
+	}
+	until("load and a summary of it", func() bool {
+		s := a.runner.newest()
+		return count.Load() > 60 && s != nil && s.Requests > 0
+	})
+	for _, stat := range children(t) {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until("the summary ends", func() bool { return a.runner.newest().Ended })
+	body, err := a.Report(t.Context(), "node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r stats.Result
+	if err := json.Unmarshal(body, &r); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Nodes[0]; n.Complete || !strings.Contains(n.Reason, "killed") || r.Requests == 0 {
+		t.Errorf("this node's part: %+v, %d requests", n, r.Requests)
+	}
+	got := scrapeURL(t, a.listeners.control.Addr().String(), "volley")
+	for _, gauge := range []string{"concurrent_scenarios", "workers_configured_total"} {
+		if v := got.labelled(gauge); v != 0 {
+			t.Errorf("%s is %v", gauge, v)
+		}
+	}
+	cancel()
+	<-done
 }

@@ -269,6 +269,11 @@ func TestTextFitsATerminal(t *testing.T) {
 			s.Slowest[i].Scenario, s.Slowest[i].Step = strings.Repeat("scenario", 20), strings.Repeat("step", 20)
 		}
 		s.NodeID = strings.Repeat(s.NodeID, 60)
+		s.Scenarios[0].Name = strings.Repeat("scenario", 20)
+		s.Scenarios = append(s.Scenarios, s.Scenarios[0])
+		s.Scenarios[1].Name = "other"
+		s.ErrorExamples[ErrServer] = strings.Repeat("GET http://example.com/", 30)
+		s.UnresolvedVariables, s.ExtractionsFailed = 4, 5
 		s.Stages = []StageStats{{
 			Stage:  Stage{To: 83*time.Minute + 20*time.Second, FromRate: 10000, ToRate: 20000},
 			Target: 7_500_000, Started: 4_500_000, Late: 4_000_000, Dropped: 1000, Requests: 4_500_000, Errors: 1234567, Latency: s.Latency,
@@ -286,6 +291,14 @@ func TestTextFitsATerminal(t *testing.T) {
 	var out bytes.Buffer
 	if err := r.WriteText(&out, false); err != nil {
 		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"variables    8 uses of what nothing had set, 10 not found in responses\n", "server_error, such as GET http",
+		"other                                180      18            0        18.0  46.5",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
 	}
 	for line := range strings.Lines(out.String()) {
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 120 {

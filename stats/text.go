@@ -16,6 +16,7 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 	r.textTotals(p)
 	r.textPercentiles(p)
 	r.textStages(p)
+	r.textScenarios(p)
 	r.textSteps(p)
 	r.textCounts(p)
 	r.textSlowest(p)

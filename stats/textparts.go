@@ -8,6 +8,9 @@ import (
 	"volley/plan"
 )
 
+// lineWidth is how wide a line may become in a usual terminal.
+const lineWidth = 120
+
 // textDrops splits the drops where the cause is known.
 func (r *Result) textDrops(p *page) {
 	if r.Drops == (Drops{}) {
@@ -26,6 +29,9 @@ func (r *Result) textNotes(p *page) {
 	}
 	if n := r.Connections.LookupFailures; n > 0 {
 		p.line(label("look-ups"), cell{fmt.Sprintf("%d failed", n), red})
+	}
+	if v := r.Variables; v != (Variables{}) {
+		p.line(label("variables"), cell{fmt.Sprintf("%d uses of what nothing had set, %d not found in responses", v.Unresolved, v.ExtractionsFailed), yellow})
 	}
 	switch r.PercentileSource {
 	case "":
@@ -106,9 +112,33 @@ func rates(from, to float64) string {
 func (r *Result) textErrors(p *page) {
 	for _, kind := range r.Errors.kinds() {
 		if example := r.ErrorExamples[kind.name]; kind.n > 0 && example != "" {
-			p.line(cell{text: "  " + kind.name + ", such as "}, plain(cut(example, 200)))
+			lead := "  " + kind.name + ", such as "
+			p.line(plain(lead), plain(cut(example, lineWidth-len(lead))))
 		}
 	}
+}
+
+// textScenarios compares scenarios; one alone is what the totals say.
+func (r *Result) textScenarios(p *page) {
+	if len(r.Scenarios) < 2 {
+		return
+	}
+	span := r.DurationS - r.WarmupS
+	rows := [][]cell{heads("scenario", "iterations", "failed", "interrupted", "per second", "mean", "p50", "p95", "p99", "max")}
+	for i := range r.Scenarios {
+		sc := &r.Scenarios[i]
+		n := sc.Succeeded + sc.Failed
+		perSecond := 0.0
+		if span > 0 {
+			perSecond = float64(n) / span
+		}
+		rows = append(rows, []cell{
+			plain(cut(sc.Scenario, 28)), plain(fmt.Sprint(n)), bad(sc.Failed, "%d"), plain(fmt.Sprint(sc.Interrupted)), plain(fmt.Sprintf("%.1f", perSecond)),
+			plain(ms(sc.Iteration.Mean)), plain(ms(sc.Iteration.P50)), plain(ms(sc.Iteration.P95)), plain(ms(sc.Iteration.P99)), plain(ms(sc.Iteration.Max)),
+		})
+	}
+	p.table(rows, false)
+	p.gap()
 }
 
 type kindCount struct {
