@@ -13,6 +13,7 @@ import (
 const (
 	drawEvery = 500 * time.Millisecond // on a terminal
 	noteEvery = 10 * time.Second       // in the log
+	leastSpan = 500 * time.Millisecond // less says nothing of a rate
 )
 
 // progress tells how this node's part of a run goes while it does: on a terminal
@@ -73,6 +74,7 @@ func (p *progress) tell() {
 type progressFigures struct {
 	elapsed, total  time.Duration // total is 0 if the run ends by number
 	warmup          bool
+	timed           bool    // long enough for a rate
 	rate            float64 // arrivals started per second; in a closed model iterations done
 	target          float64 // per second
 	open            bool    // there is a target
@@ -95,7 +97,8 @@ func figuresOf(before, s *stats.Summary) progressFigures {
 		}
 	}
 	// What is sent during warm-up is in no count.
-	if span := (s.Elapsed - max(before.Elapsed, min(s.Warmup, s.Elapsed))).Seconds(); span > 0 {
+	if span := (s.Elapsed - max(before.Elapsed, min(s.Warmup, s.Elapsed))).Seconds(); span >= leastSpan.Seconds() {
+		f.timed = true
 		f.rate, f.target = float64(s.Started-before.Started)/span, (s.Target-before.Target)/span
 		if s.Closed {
 			f.rate = float64(s.Completed-before.Completed) / span
@@ -116,6 +119,8 @@ func (f *progressFigures) line() string {
 		text += "  warm-up"
 	case f.total > 0 && f.elapsed > f.total:
 		text += "  draining"
+	case !f.timed:
+		text += "  starting"
 	case f.open:
 		text += fmt.Sprintf("  %.1f/s of %.1f/s", f.rate, f.target)
 	default:
@@ -135,10 +140,13 @@ func (f *progressFigures) line() string {
 
 func (f *progressFigures) fields(runID string) []any {
 	out := []any{
-		"run_id", runID, "elapsed_s", decimals(f.elapsed.Seconds()), "total_s", decimals(f.total.Seconds()), "rate", decimals(f.rate),
+		"run_id", runID, "elapsed_s", decimals(f.elapsed.Seconds()), "total_s", decimals(f.total.Seconds()),
 		"errors", f.errors, "error_rate", decimals(f.errorRate), "dropped", f.dropped, "workers", f.workers,
 	}
-	if f.open {
+	if f.timed {
+		out = append(out, "rate", decimals(f.rate))
+	}
+	if f.timed && f.open {
 		out = append(out, "target_rate", decimals(f.target))
 	}
 	if f.measured {

@@ -105,12 +105,13 @@ func TestProgressInTheLog(t *testing.T) {
 }
 
 func TestProgressLine(t *testing.T) {
-	base := progressFigures{elapsed: 12*time.Second + 700*time.Millisecond, total: 5 * time.Minute, rate: 98.74, target: 100, open: true,
+	base := progressFigures{elapsed: 12*time.Second + 700*time.Millisecond, total: 5 * time.Minute, timed: true, rate: 98.74, target: 100, open: true,
 		p95: 12340 * time.Microsecond, measured: true, errors: 3, errorRate: 0.0025, workers: 10}
 	for want, change := range map[string]func(*progressFigures){
 		"12s/5m0s  98.7/s of 100.0/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10":       func(*progressFigures) {},
 		"12s/5m0s  98.7/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                  func(f *progressFigures) { f.open = false },
 		"12s/5m0s  warm-up  p95 -  errors 3 (0.25 %)  workers 10":                       func(f *progressFigures) { f.warmup, f.measured = true, false },
+		"12s/5m0s  starting  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                func(f *progressFigures) { f.timed = false },
 		"12s/10s  draining  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                 func(f *progressFigures) { f.total = 10 * time.Second },
 		"12s  98.7/s of 100.0/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10  dropped 7": func(f *progressFigures) { f.total, f.dropped = 0, 7 },
 	} {
@@ -128,6 +129,10 @@ func TestProgressAfterWarmup(t *testing.T) {
 	now := &stats.Summary{Elapsed: 6 * time.Second, Warmup: 5 * time.Second, Started: 50, Target: 50}
 	if f := figuresOf(before, now); f.rate != 50 || f.target != 50 || f.warmup {
 		t.Errorf("figures %+v, want 50/s of 50/s", f)
+	}
+	// The first summary comes with the first request.
+	if f := figuresOf(&stats.Summary{}, &stats.Summary{Elapsed: time.Millisecond, Started: 1, Target: 1}); f.timed {
+		t.Errorf("figures %+v: a rate of a millisecond", f)
 	}
 	if f := figuresOf(&stats.Summary{}, before); !f.warmup || f.rate != 0 {
 		t.Errorf("figures %+v, want warm-up", f)
