@@ -344,3 +344,24 @@ func TestAnEngineThatDiesLeavesNoRunGoingOn(t *testing.T) {
 	cancel()
 	<-done
 }
+
+// A person reads the value that failed, not where it lies in memory.
+func TestTheLogHasTheValueThatFailed(t *testing.T) {
+	url, _ := target(t)
+	environment(t, "LOG_FORMAT=text")
+	var log, out bytes.Buffer
+	plan := withThresholds(t, writePlan(t, url, "1s"), `"errors > 5"`)
+	if code := run(t.Context(), []string{plan}, &out, &log); code != node.ExitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{`msg="threshold failed: errors > 5"`, "value=0\n"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, &log)
+		}
+	}
+	for _, want := range []string{"errors > 5", "failed", "all figures are those of node n alone"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, &out)
+		}
+	}
+}

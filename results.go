@@ -105,7 +105,11 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
 		if !t.OK {
-			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", t.Value)
+			var value any // none if no sample has one
+			if t.Value != nil {
+				value = *t.Value
+			}
+			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", value)
 		}
 	}
 	return result, err
