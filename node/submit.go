@@ -15,7 +15,11 @@ const leaderWait = 5 * time.Second
 // returns. Errors: ErrInvalid, ErrNoLeader, ErrConflict.
 func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 	in := Submit{ClusterID: n.clusterID(), From: n.self, Document: document}
-	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Submitted, error) {
+	limit := leaderWait
+	if checked, err := n.hooks.Check(document); err == nil && len(checked.Files) > 0 {
+		limit += n.opt.ConfigTimeout // the leader reads them all before it answers
+	}
+	return viaLeader(ctx, n, limit, func(ctx context.Context, addr string) (Submitted, error) {
 		if addr == "" {
 			return n.HandleSubmit(ctx, in)
 		}
@@ -27,7 +31,7 @@ func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 // tenant's run).
 func (n *Node) Stop(ctx context.Context, tenant *string) (Stopped, error) {
 	in := StopRequest{ClusterID: n.clusterID(), Tenant: tenant, Cause: "stop"}
-	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Stopped, error) {
+	return viaLeader(ctx, n, leaderWait, func(ctx context.Context, addr string) (Stopped, error) {
 		if addr == "" {
 			return n.HandleStop(ctx, in)
 		}
@@ -45,13 +49,13 @@ func (n *Node) StopRun(ctx context.Context, runID, cause string, exitCode int) e
 	return l.propose(ctx, Command{Stop: &Stop{RunID: runID, Cause: cause, ExitCode: exitCode}})
 }
 
-// viaLeader calls whoever leads, asking again while there is none; addr is ""
-// for this node itself.
-func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Context, addr string) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+// viaLeader calls whoever leads, asking again for leaderWait while there is
+// none; addr is "" for this node itself. limit bounds all of it.
+func viaLeader[T any](ctx context.Context, n *Node, limit time.Duration, call func(ctx context.Context, addr string) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	last := errors.New("none is known")
-	for {
+	for began := time.Now(); ; {
 		id, addr := n.leader()
 		if id == n.self.ServerID {
 			addr = ""
@@ -63,7 +67,7 @@ func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Contex
 			}
 			last = err
 		}
-		if !sleep(ctx, jitter(100*time.Millisecond)) {
+		if time.Since(began) > leaderWait || !sleep(ctx, jitter(100*time.Millisecond)) {
 			var none T
 			return none, fmt.Errorf("%w within %s: %w", ErrNoLeader, leaderWait, last)
 		}
