@@ -173,6 +173,16 @@ func (w wireOf) FetchData(ctx context.Context, addr string, in FetchData, to io.
 	})
 }
 
+func (w wireOf) FetchResult(ctx context.Context, addr string, in FetchResult, to io.Writer) error {
+	return callErr(ctx, w, addr, "FetchResult", func(n *Node) error {
+		body, err := n.HandleFetchResult(ctx, in)
+		if err == nil {
+			_, err = to.Write(body)
+		}
+		return err
+	})
+}
+
 // dataPiece is what the fabric moves of a data file in one delay.
 const dataPiece = 100 << 10
 
@@ -226,7 +236,7 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second}
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) }}
 	fields := strings.Fields(text)
 	for i := 2; i+1 < len(fields); i += 2 {
 		switch fields[i] {
@@ -333,6 +343,18 @@ func (j *fakeJudge) judge(_ context.Context, o Outcome) int {
 	defer j.mu.Unlock()
 	j.outcomes = append(j.outcomes, o)
 	return j.code
+}
+
+// result is that of a run it has judged.
+func (j *fakeJudge) result(runID string) []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.outcomes {
+		if o.Run.ID == runID {
+			return fmt.Appendf(nil, "result of %s with %d reports", runID, len(o.Reports))
+		}
+	}
+	return nil
 }
 
 func (j *fakeJudge) all() []Outcome {

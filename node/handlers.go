@@ -294,6 +294,7 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	}
 	c := Config{Version: checked.Version, Source: SourcePost, Origin: "POST /config on " + from.NodeID, Document: document,
 		Revision: strings.TrimPrefix(checked.Version, "sha256:")}
+	l.warn(c, checked)
 	if c, err = l.bundle(ctx, c, checked.Files); err != nil {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

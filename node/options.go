@@ -41,8 +41,8 @@ type Checked struct {
 	Duration time.Duration
 	Grace    time.Duration
 	Warnings []string
-	Load     string   // in plain words, per node
-	Files    []string // that the document names, in its order
+	Load     func(nodes int) string // in plain words, for so many nodes
+	Files    []string               // that the document names, in its order
 }
 
 // Runner generates this node's load.
@@ -89,6 +89,8 @@ type Hooks struct {
 	Judge func(ctx context.Context, o Outcome) int
 	// Own is given this node's final summary, on every node.
 	Own func(r Run, summary Report)
+	// Result is the cluster's result of a run if this node has judged it, else nil.
+	Result func(runID string) []byte
 }
 
 // Wire is how a cluster's nodes talk.

@@ -92,10 +92,14 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	if err != nil {
 		return c, checked, l.invalid(c, err)
 	}
+	l.warn(c, checked)
+	return c, checked, nil
+}
+
+func (l *leader) warn(c Config, checked Checked) {
 	for _, w := range checked.Warnings {
 		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
 	}
-	return c, checked, nil
 }
 
 // recheck waits for another revision of a source that failed, and tries each once.
@@ -170,7 +174,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
-			l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+			l.n.log.Info("run begun: "+checked.Load(len(run.Members)), "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
 			return run.ID, nil
 		}
 		if !errors.Is(err, errPhase) {

@@ -136,6 +136,13 @@ type FetchData struct {
 	Offset    int64
 }
 
+// FetchResult asks for the cluster's result of a run.
+type FetchResult struct {
+	ClusterID string
+	From      Member
+	RunID     string
+}
+
 // Distribute hands a run's config to a node.
 type Distribute struct {
 	Fence  Fence
@@ -275,6 +282,8 @@ type Upstream interface {
 	Ping(ctx context.Context, addr string) (Pong, error)
 	// FetchData writes a data file. What to has taken when it fails was right.
 	FetchData(ctx context.Context, addr string, in FetchData, to io.Writer) error
+	// FetchResult writes a result, which is whole only if there is no error.
+	FetchResult(ctx context.Context, addr string, in FetchResult, to io.Writer) error
 }
 
 // Handler is what the wire's server calls: one method a call. *Node is the
@@ -294,4 +303,5 @@ type Handler interface {
 	HandlePing(ctx context.Context) (Pong, error)
 	// HandleFetchData opens a data file at its offset; the caller closes it.
 	HandleFetchData(ctx context.Context, in FetchData) (io.ReadCloser, error)
+	HandleFetchResult(ctx context.Context, in FetchResult) ([]byte, error)
 }
