@@ -235,9 +235,12 @@ func (c *crew) steward(ctx context.Context) error {
 // while one begins, and none begins while one is removed.
 func (c *crew) tend() (*membershipChange, error) {
 	n := c.l.n
-	between := c.l.beginning.TryLock()
-	if between {
-		defer c.l.beginning.Unlock()
+	between := false
+	select {
+	case c.l.beginning <- struct{}{}:
+		defer func() { <-c.l.beginning }()
+		between = true
+	default:
 	}
 	ch := change(n.raft.Servers(), n.self.ServerID, c.standings(), n.raft.raft.AppliedIndex(), c.silence(), n.opt.ReapAfter, !between || n.settling())
 	if ch == nil {

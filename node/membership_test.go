@@ -18,13 +18,13 @@ func TestNobodyIsRemovedWhileARunBegins(t *testing.T) {
 		c.waiting()
 		leader := c.leader().node.leading.Load()
 		silent := c.hosts[slices.IndexFunc(c.hosts, func(h *host) bool { return h != c.leader() })]
-		leader.beginning.Lock()
+		leader.beginning <- struct{}{}
 		c.kill(silent)
 		<-time.After(2 * time.Minute)
 		if find(leader.n.members(), silent.node.self.ServerID) == nil {
 			t.Error("removed while a run began")
 		}
-		leader.beginning.Unlock()
+		<-leader.beginning
 		c.within(5*time.Second, "the silent member is removed", func() bool {
 			return find(leader.n.members(), silent.node.self.ServerID) == nil
 		})

@@ -10,7 +10,7 @@ import (
 
 // located is what a mistake that was found beyond the schema begins with: the
 // path of the field.
-var located = regexp.MustCompile(`^((?:scenarios|config|load|standby|thresholds)(?:\.[A-Za-z]\w*|\[\d+\])*): (?s:(.*))$`)
+var located = regexp.MustCompile(`^((?:scenarios|config|load|standby|thresholds)(?:\.[^.\[\]\s:]+|\[\d+\])*): (.*)$`)
 
 // Locate gives mistakes that were found after Parse, one per line of text as
 // "path: message", their place in the document. Lines without a path have
