@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -213,7 +214,7 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 }
 
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak" and "run 10s files a,b"; "bad …" is invalid.
+// "run 10s id soak", "run 10s files a,b" and "run 10s standby on"; "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -235,6 +236,8 @@ func checkDocument(document []byte) (Checked, error) {
 			c.RunID = fields[i+1]
 		case "files":
 			c.Files = strings.Split(fields[i+1], ",")
+		case "standby":
+			c.StayUp, c.Standby = true, true
 		}
 	}
 	return c, nil
@@ -248,6 +251,7 @@ type fakeRunner struct {
 	starts  map[string][]time.Time // run id -> first requests
 	ends    map[string]string      // run id -> cause
 	data    map[string]string      // what the data files had, by name
+	resting []string               // run ids whose standby load is going
 }
 
 func newFakeRunner() *fakeRunner {
@@ -272,6 +276,23 @@ func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, copies m
 }
 
 func (r *fakeRunner) Discard(string) {}
+
+func (r *fakeRunner) standby(ctx context.Context, run Run, c Config) {
+	r.mu.Lock()
+	r.resting = append(r.resting, run.ID+" "+string(c.Document))
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.resting, run.ID+" "+string(c.Document))
+	r.resting = slices.Delete(r.resting, i, i+1)
+}
+
+func (r *fakeRunner) rests() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.resting, ", ")
+}
 
 func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
 	runID := run.ID

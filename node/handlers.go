@@ -309,7 +309,10 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
 		}
 	}
-	if len(active) == 0 {
+	switch r := s.StandsBy(); {
+	case r != nil:
+		return l.standDown(ctx, r, in)
+	case len(active) == 0:
 		return Stopped{}, l.stopFetching(ctx, s, in)
 	}
 	for i := len(active) - 1; i >= 0; i-- { // the prepared one first, so that it does not move up

@@ -36,7 +36,8 @@ type Checked struct {
 	Version  string // of the document
 	RunID    string // "" to mint one
 	Tenant   string
-	Standby  bool // the plan wants the nodes to stay up
+	StayUp   bool // the plan wants the nodes to stay up
+	Standby  bool // and has load for that time
 	Seed     *int64
 	Duration time.Duration
 	Grace    time.Duration
@@ -88,6 +89,9 @@ type Hooks struct {
 	Judge func(ctx context.Context, o Outcome) int
 	// Own is given this node's final summary, on every node.
 	Own func(r Run, summary Report)
+	// Standby generates, on every node that took part in r, the load that its
+	// plan c has for the time after it, until ctx ends. What it sends is in no result.
+	Standby func(ctx context.Context, r Run, c Config)
 }
 
 // Wire is how a cluster's nodes talk.
@@ -125,7 +129,9 @@ type Options struct {
 	ReapAfter     time.Duration
 	MaxClockError time.Duration // 0: off
 	KeepAlive     bool
-	Hold          bool // CLUSTER_ON_ABORT=hold
+	Ephemeral     bool          // leave ScrapeDelay after the first run that finishes, unless another begins
+	ScrapeDelay   time.Duration // how long an ephemeral node can still be asked for its metrics
+	Hold          bool          // CLUSTER_ON_ABORT=hold
 	DrainTimeout  time.Duration
 	Log           *slog.Logger
 	Identity      *Identity // nil: standalone

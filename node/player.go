@@ -18,7 +18,8 @@ type player struct {
 	n     *Node
 	mu    sync.Mutex
 	plays map[string]*play
-	over  bool // nothing is armed any more
+	rest  *rest // what is done while no run is in hand, nil for nothing
+	over  bool  // nothing is armed any more
 	wg    sync.WaitGroup
 }
 
@@ -83,6 +84,7 @@ func (p *player) follow(ctx context.Context, s *State) {
 		}
 	}
 	p.endOthers(s)
+	p.standBy(s)
 	p.n.prepared.discard(s)
 	p.n.tidyData(s)
 	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
@@ -224,6 +226,7 @@ func (p *player) close(reason *StopReason) {
 	for _, pl := range p.plays {
 		pl.cancel(reason)
 	}
+	p.rest.end(reason)
 	p.mu.Unlock()
 	p.wg.Wait()
 }

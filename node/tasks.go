@@ -136,8 +136,9 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		run := Run{
 			ID: newRunID(s, checked.RunID), Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
-			KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
-			Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+			KeepAlive: l.n.opt.KeepAlive || l.n.opt.Ephemeral || checked.StayUp || l.n.opt.SourceName == SourceNone,
+			Standby:   checked.Standby, Ephemeral: l.n.opt.Ephemeral,
+			Hold: l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
