@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"volley/loadgen"
@@ -22,7 +24,11 @@ type runner struct {
 	self    node.Member
 	client  loadgen.Client
 	dataDir string // DATA_DIR
+	tenant  string // TENANT: where a plan names none
 	metrics *stats.Metrics
+	log     *slog.Logger
+	// standbyRequest is the request of a node that stands by, but for its address.
+	standbyRequest plan.Environment
 	// abort ends a run whose threshold has failed; nil in a cluster, where
 	// thresholds are judged on what all nodes have reported.
 	abort func(runID string, failed stats.ThresholdResult)
@@ -33,6 +39,9 @@ type runner struct {
 	rate   float64             // requests per second between the last two
 	errors float64             // share of them that were errors, in percent
 	at     time.Time
+
+	standbys atomic.Int64 // begun so far
+	standing int64        // workers of the one that is going
 }
 
 // prepared is a run as it was prepared.
@@ -80,7 +89,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Files: r.filesOf(c),
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
@@ -199,6 +208,9 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	if r.live != nil && r.live.RunID != s.RunID && r.live.StartedAt.After(s.StartedAt) {
 		return failed, abort // a run that drains beside its successor
 	}
+	if r.live != nil && r.live.RunID != s.RunID {
+		r.rate, r.errors = 0, 0 // the other run's
+	}
 	r.live, r.at = s, now
 	return failed, abort
 }
@@ -222,10 +234,11 @@ func (r *runner) judged(runID string, alone bool, document []byte, merged *stats
 type figures struct {
 	summary      *stats.Summary
 	rate, errors float64
+	standing     int // workers in standby
 }
 
 func (r *runner) figures() figures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return figures{r.live, r.rate, r.errors}
+	return figures{r.live, r.rate, r.errors, int(r.standing)}
 }

@@ -19,7 +19,7 @@ const (
 )
 
 // Source is where the leader gets the plan. The document may be wrong in any
-// way; Check finds out.
+// way; Check finds out, unless the source has: then its error is an ErrInvalid.
 type Source interface {
 	Fetch(ctx context.Context) (Config, error)
 }

@@ -67,11 +67,14 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	l.mu.Lock()
 	l.tried = c.Revision
 	l.mu.Unlock()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrInvalid) {
 		return c, Checked{}, err
 	}
 	l.n.log.Info("plan fetched", "event", "config_fetched", "origin", c.Origin, "revision", c.Revision, "config_version", c.Version, "bytes", len(c.Document))
-	checked, err := l.n.hooks.Check(c.Document)
+	var checked Checked
+	if err == nil {
+		checked, err = l.n.hooks.Check(c.Document)
+	}
 	if err != nil {
 		l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
 		return c, checked, fmt.Errorf("invalid plan from %s: %w", c.Origin, err)

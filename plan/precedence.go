@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,11 +41,24 @@ func Merge(document []byte, e Environment, who Precedence) (merged []byte, notes
 	if len(m.from) == 0 {
 		return document, m.notes, nil
 	}
-	merged = root.bytes()
+	merged = append([]byte(mergedMark), root.bytes()...)
 	if _, _, err := Parse(merged); err != nil {
 		return nil, m.notes, m.placed(document, err)
 	}
 	return merged, m.notes, nil
+}
+
+// mergedMark begins a merged document: whoever sees it shall not look for its
+// lines in the one that was given.
+const mergedMark = "# merged with the variables of the environment\n"
+
+// Of is the warning as text, with its place unless the document is a merged
+// one, whose lines nobody has seen.
+func (w Warning) Of(document []byte) string {
+	if bytes.HasPrefix(document, []byte(mergedMark)) {
+		return Error(w).text()
+	}
+	return w.String()
 }
 
 type merger struct {
