@@ -219,6 +219,7 @@ type recorder struct {
 	*httptest.Server
 	mu    sync.Mutex
 	asked []string // METHOD /path body
+	at    []time.Time
 	heads []http.Header
 }
 
@@ -229,7 +230,7 @@ func record(t *testing.T, status func(path string) int) *recorder {
 		body, _ := io.ReadAll(req.Body)
 		r.mu.Lock()
 		r.asked = append(r.asked, strings.TrimSpace(req.Method+" "+req.URL.Path+" "+string(body)))
-		r.heads = append(r.heads, req.Header)
+		r.heads, r.at = append(r.heads, req.Header), append(r.at, time.Now())
 		r.mu.Unlock()
 		w.WriteHeader(status(req.URL.Path))
 	}))
@@ -511,13 +512,13 @@ scenarios: [{name: s, steps: [{name: good, request: {method: GET, path: /good}},
 		t.Errorf("POST /stop: %d %v", status, answer)
 	}
 	p.state(control.StateIdle)
+	p.over(run)
 	if h := p.health(); h.Workers != 0 || h.RPS != 0 || h.TimeRemainingSecs != 0 || h.TestStartedAtUnix != nil || h.TestDurationSecs != nil || h.TestPercentComplete != nil || h.RunID != run || *h.Tenant != "blue" {
 		t.Errorf("after /stop: %+v", h)
 	}
 	if answer := p.stop(); answer["stopped"] != true || answer["run_id"] != nil || answer["message"] != "nothing was running" {
 		t.Errorf("a second /stop: %v", answer)
 	}
-	p.over(run)
 	endless := p.submit(strings.Replace(planOf(target.URL, "/count", "1m", ""), ", duration: 1m}\nload: {", "}\nload: {iterations: 100000, ", 1))
 	p.state(control.StateRunning)
 	if h := p.health(); h.RunID != endless || *h.Tenant != "env" || h.TestDurationSecs != nil || h.TestPercentComplete != nil || h.TimeRemainingSecs != 0 || h.TestStartedAtUnix == nil {
@@ -569,7 +570,7 @@ func TestPrecedenceOfARun(t *testing.T) {
 		}
 	}
 	if status, answer := p.post("/config", "version: \"1.0\"\nconfig:\n  baseUrl: http://a\n  workers: none\nload: {model: rps, target: 1}\nscenarios: []\n"); status != 400 ||
-		!strings.Contains(fmt.Sprint(answer), "column:12 line:4 message:\"none\" is not a number") {
+		!strings.Contains(fmt.Sprint(answer), "column:12 line:4 message:\"none\" is not a whole number") {
 		t.Errorf("a posted plan with mistakes: %d %v", status, answer)
 	}
 }
@@ -577,12 +578,14 @@ func TestPrecedenceOfARun(t *testing.T) {
 func TestVariablesThatMakeAPlanFileWrongExit104(t *testing.T) {
 	target := record(t, always)
 	environment(t, "TARGET_URL="+target.URL+"?a=b")
-	p := launch(t, writePlan(t, target.URL, "1s"))
-	if code := p.exit(); code != node.ExitInvalid {
+	var log lines
+	if code := run(t.Context(), []string{writePlan(t, target.URL, "1s")}, io.Discard, &log); code != node.ExitInvalid {
 		t.Errorf("exit code %d", code)
 	}
-	if want := ":2:19: config.baseUrl: from TARGET_URL: "; !strings.Contains(p.log.String(), strings.TrimPrefix(want, ":")) || !strings.Contains(p.log.String(), `"config_invalid"`) {
-		t.Errorf("the log does not say %q", want)
+	for _, want := range []string{"plan.yaml: 2:19: config.baseUrl: from TARGET_URL: ", `"config_invalid"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
 	}
 }
 
@@ -672,32 +675,30 @@ scenarios: [{name: s, steps: [{name: get, request: {method: GET, path: /r%d}}]}]
 	if ran < plans/5 {
 		t.Errorf("only %d of %d plans ran", ran, plans)
 	}
-	target.unmixed(t, workers)
+	target.unmixed(t)
 	if code := p.signal(); code != node.ExitOK || len(children(t)) != 0 {
 		t.Errorf("exit code %d, children %v", code, children(t))
 	}
 }
 
-// unmixed checks that each run begins after the one before: once the first
-// request of a run is there, no more of an older one follow than its workers had under way.
-func (r *recorder) unmixed(t *testing.T, workers int) {
+// unmixed checks that a run makes way for its successor: soon after the first
+// request of that, none of an older one is left. At one instant both ends of a
+// take-over are there, as different goroutines act by the same clock.
+func (r *recorder) unmixed(t *testing.T) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	newest, late := -1, map[int]int{}
-	for _, a := range r.asked {
-		i, err := strconv.Atoi(strings.TrimPrefix(a, "GET /r"))
+	newest, since := -1, time.Time{}
+	for i, a := range r.asked {
+		n, err := strconv.Atoi(strings.TrimPrefix(a, "GET /r"))
 		if err != nil {
 			continue
 		}
-		if i < newest {
-			late[i]++
+		if n > newest {
+			newest, since = n, r.at[i]
 		}
-		newest = max(newest, i)
-	}
-	for i, n := range late {
-		if n > workers {
-			t.Errorf("%d requests of run %d after its successor had begun", n, i)
+		if late := r.at[i].Sub(since); n < newest && late > time.Second {
+			t.Errorf("a request of run %d, %s after the first of run %d", n, late, newest)
 		}
 	}
 }

@@ -33,12 +33,13 @@ type runner struct {
 	// thresholds are judged on what all nodes have reported.
 	abort func(runID string, failed stats.ThresholdResult)
 
-	mu     sync.Mutex
-	jobs   map[string]prepared // by run id
-	live   *stats.Summary      // the newest of the run that started last
-	rate   float64             // requests per second between the last two
-	errors float64             // share of them that were errors, in percent
-	at     time.Time
+	mu       sync.Mutex
+	jobs     map[string]prepared // by run id
+	prepares int
+	live     *stats.Summary // the newest of the run that started last
+	rate     float64        // requests per second between the last two
+	errors   float64        // share of them that were errors, in percent
+	at       time.Time
 
 	standbys atomic.Int64 // begun so far
 	standing int64        // workers of the one that is going
@@ -51,6 +52,7 @@ type prepared struct {
 	cluster bool         // load.scope: cluster
 	judge   *stats.Judge // of this node's own summaries
 	aborted bool
+	order   int
 }
 
 // maxJobs bounds the runs remembered; the state of a node knows three.
@@ -97,11 +99,25 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.jobs) >= maxJobs {
-		clear(r.jobs)
-	}
-	r.jobs[runID] = prepared{job: job, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	r.makeRoom(runID)
+	r.prepares++
+	r.jobs[runID] = prepared{job: job, order: r.prepares, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
 	return nil
+}
+
+// makeRoom forgets the oldest job for another one: those that run, or are about
+// to, are the newest.
+func (r *runner) makeRoom(runID string) {
+	if _, known := r.jobs[runID]; known || len(r.jobs) < maxJobs {
+		return
+	}
+	oldest := ""
+	for id, p := range r.jobs {
+		if oldest == "" || p.order < r.jobs[oldest].order {
+			oldest = id
+		}
+	}
+	delete(r.jobs, oldest)
 }
 
 func (r *runner) Discard(runID string) {

@@ -145,6 +145,9 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		return Ack{}, fmt.Errorf("%w: the plan has %d bytes (at most %d)", ErrRefused, len(in.Config.Document), MaxDocument)
 	}
 	if err := n.prepare(ctx, in.RunID, in.Config, in.Seed); err != nil {
+		if ctx.Err() != nil {
+			return Ack{}, err // nobody waits for it: the run was replaced or stopped, or the leader tries again
+		}
 		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
 		return Ack{}, err
 	}
