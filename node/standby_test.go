@@ -31,6 +31,15 @@ func TestEveryNodeStandsByUntilTheNextPlan(t *testing.T) {
 		c.waitPhase(10*time.Second, "running")
 		c.ended(second)
 		c.resting("") // its own plan has none
+		c.resting(c.submit(c.hosts[0], "run 2s standby on"))
+		c.submit(c.hosts[0], "run 60s")
+		c.waitPhase(10*time.Second, "running")
+		if _, err := c.hosts[1].node.Stop(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		c.waitPhase(10*time.Second, "stopped")
+		<-time.After(20 * time.Second)
+		c.resting("") // the stop was for what came before as well
 	})
 }
 
