@@ -49,9 +49,12 @@ func TestStandbyOutlivesAPlanThatFailsAndALeaderThatDies(t *testing.T) {
 		run := c.submit(c.hosts[0], "run 2s standby on")
 		c.resting(run)
 		for range 2 { // the second pushes the first failure out of the log's memory
-			for _, h := range c.hosts {
+			for _, h := range c.hosts { // what the leader cannot run is no run at all
 				h.runner.mu.Lock()
 				h.runner.refuse = errors.New("no")
+				if h == c.leader() {
+					h.runner.refuse = nil
+				}
 				h.runner.mu.Unlock()
 			}
 			failed := c.submit(c.hosts[0], "run 5s")
@@ -194,17 +197,19 @@ func TestAnEphemeralNodeDoesNotLeaveForAStop(t *testing.T) {
 	})
 }
 
-// A plan that fails before its start leaves the test that has finished as it is.
-func TestAFailedPlanDoesNotKeepAnEphemeralNode(t *testing.T) {
+// A plan that is refused leaves the test that has finished as it is.
+func TestARefusedPlanDoesNotKeepAnEphemeralNode(t *testing.T) {
 	alone(t, func(t *testing.T, l *loner) {
 		l.ended(l.submit(l.host, "run 2s"))
 		l.host.runner.mu.Lock()
 		l.host.runner.refuse = errors.New("no")
 		l.host.runner.mu.Unlock()
 		l.lives(30 * time.Second)
-		l.ended(l.submit(l.host, "run 5s"))
-		if !l.lives(59 * time.Second) {
-			t.Error("the scrape delay did not begin anew")
+		if _, err := l.host.node.Submit(t.Context(), []byte("run 5s")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a plan that the runner refuses: %v", err)
+		}
+		if !l.lives(28 * time.Second) {
+			t.Error("it left before the scrape delay was over")
 		}
 		l.waitEnd(2*time.Second, ExitOK)
 	})

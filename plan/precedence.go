@@ -52,10 +52,12 @@ func Merge(document []byte, e Environment, who Precedence) (merged []byte, notes
 // lines in the one that was given.
 const mergedMark = "# merged with the variables of the environment\n"
 
+func isMerged(document []byte) bool { return bytes.HasPrefix(document, []byte(mergedMark)) }
+
 // Of is the warning as text, with its place unless the document is a merged
 // one, whose lines nobody has seen.
 func (w Warning) Of(document []byte) string {
-	if bytes.HasPrefix(document, []byte(mergedMark)) {
+	if isMerged(document) {
 		return Error(w).text()
 	}
 	return w.String()
