@@ -51,6 +51,7 @@ func fullSummary() *Summary {
 	s.Ended, s.Closed, s.Failure, s.Target, s.Workers = true, true, "it broke", 123.25, 7
 	s.Unit, s.NoHistograms, s.Pool = "requests", true, Pool{Limited: true, MaxIdlePerHost: 4, IdleTimeout: time.Minute}
 	s.Generator.CPUPct, s.Generator.ThrottledPct = 42.5, 0.5
+	s.SavingSince = 4 * time.Second
 	s.Generator.GCPauseP99, s.Generator.WakeupP99 = 100, 200
 	return s
 }
