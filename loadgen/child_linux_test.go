@@ -83,3 +83,19 @@ func scoreOf(t *testing.T, pid int) int {
 	}
 	return n
 }
+
+// environOf is a variable as the process was started with.
+func environOf(t *testing.T, pid int, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := ""
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}

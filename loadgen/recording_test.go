@@ -1,0 +1,153 @@
+package loadgen_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"volley/loadgen"
+	"volley/stats"
+)
+
+const recordedPlan = `
+version: "1.0"
+config: {baseUrl: "$BASE", workers: 2, duration: 1s, pool: {maxIdlePerHost: 7, idleTimeoutSecs: 9}}
+load: {model: rps, target: 100}
+scenarios:
+  - name: s
+    steps:
+      - {name: one, request: {method: GET, path: /1}}
+      - {name: two, request: {method: GET, path: /2}}
+      - {name: three, request: {method: GET, path: /3}}
+thresholds: ["step(three).errors < 1"]
+`
+
+// What the node records is the engine's to know, in a child too.
+func TestConformanceRecording(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		recording loadgen.Recording
+		check     func(t *testing.T, s *stats.Summary)
+	}{
+		{"all", loadgen.Recording{}, func(t *testing.T, s *stats.Summary) {
+			if s.Latency.Count() != 300 || len(s.Steps) != 3 || s.FoldedLabels != 0 {
+				t.Errorf("%d latencies, %d steps, %d folded; want 300, 3, 0", s.Latency.Count(), len(s.Steps), s.FoldedLabels)
+			}
+			if want := (stats.Pool{Limited: true, MaxIdlePerHost: 7, IdleTimeout: 9 * time.Second}); s.Pool != want {
+				t.Errorf("pool %+v, want %+v", s.Pool, want)
+			}
+			g := s.Generator
+			if g.CPUPct <= 0 || g.CPUPct > 100 || g.WakeupP99 <= 0 || g.ScheduleLagP99 <= 0 || g.ThrottledPct < 0 || g.ThrottledPct > 100 {
+				t.Errorf("generator %+v, want figures", g)
+			}
+		}},
+		{"off", loadgen.Recording{Off: true}, func(t *testing.T, s *stats.Summary) {
+			if s.Latency.Count() != 0 || s.IterationTime.Count() != 0 || !s.NoHistograms || s.ScheduleLag.Count() == 0 {
+				t.Errorf("%d latencies, %d lags, off: %v; want none but the lags'", s.Latency.Count(), s.ScheduleLag.Count(), s.NoHistograms)
+			}
+		}},
+		{"sampled", loadgen.Recording{SamplePct: 20}, func(t *testing.T, s *stats.Summary) {
+			if n := s.Latency.Count(); n < 20 || n > 120 || s.SamplePct != 20 {
+				t.Errorf("%d latencies of 300 at %d %%, want about 60 at 20", n, s.SamplePct)
+			}
+		}},
+		{"labels", loadgen.Recording{MaxLabels: 2}, func(t *testing.T, s *stats.Summary) {
+			if len(s.Steps) != 3 || s.Steps[1].Step != "other" || s.Steps[2].Step != "three" || s.FoldedLabels != 1 {
+				t.Errorf("steps %+v, %d folded; want one, other and three, which a threshold names", s.Steps, s.FoldedLabels)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, e loadgen.Engine) {
+				target := newTarget(t, ok)
+				j := job("r", recordedPlan, target.URL)
+				j.Recording = c.recording
+				prepare(t, e, j)
+				s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.Requests != 300 || len(target.all()) != 300 {
+					t.Errorf("%d requests counted, %d seen, want all 300", s.Requests, len(target.all()))
+				}
+				c.check(t, s)
+			})
+		})
+	}
+}
+
+const lateStepPlan = `
+version: "1.0"
+config: {baseUrl: "$BASE", workers: 1, duration: 30s, gracefulStop: 0s}
+load: {model: concurrent}
+metrics: {phases: true}
+scenarios:
+  - name: s
+    steps:
+      - {name: early, continueOnFailure: true, request: {method: GET, path: /early}}
+      - {name: late, request: {method: GET, path: /late}, assertions: [{type: statusCode, expected: 200}]}
+  - {name: never, weight: 0.0001, steps: [{name: seldom, request: {method: GET, path: /seldom}}]}
+`
+
+// Saving begins a second after the first request, not before, and what comes
+// up after it is counted as other.
+func TestConformanceSave(t *testing.T) {
+	onBoth(t, func(t *testing.T, e loadgen.Engine) {
+		saved := make(chan struct{})
+		target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/early") {
+				<-saved // so that the later step comes after
+			}
+			ok(w, r)
+		})
+		prepare(t, e, job("r", lateStepPlan, target.URL))
+		e.Save() // a run that has not begun is left alone
+		ctx, stop := context.WithCancelCause(t.Context())
+		var released bool
+		s, err := e.Run(ctx, "r", time.Now(), func(s *stats.Summary) {
+			e.Save()
+			e.Collect()
+			if s.SavingSince > 0 && !released {
+				released = true
+				close(saved)
+			}
+			if s.Completed > 0 {
+				stop(&loadgen.StopCause{Reason: "stop"})
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.SavingSince < time.Second || s.SavingSince > 20*time.Second {
+			t.Errorf("saving since %v, want not before 1s", s.SavingSince)
+		}
+		var names []string
+		for _, st := range s.Steps {
+			names = append(names, st.Step)
+		}
+		if strings.Join(names, " ") != "other" && strings.Join(names, " ") != "early other" {
+			t.Errorf("steps %v, want nothing of its own that came up after saving began", names)
+		}
+	})
+}
+
+func TestChildTellsItsProcess(t *testing.T) {
+	leavesNothing(t)
+	log, _ := testLog()
+	e, err := loadgen.OpenChild(t.Context(), loadgen.ChildConfig{Log: log, MemoryLimit: 123 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if pid := onlyChild(t); e.PID() != pid {
+		t.Errorf("PID %d, want %d", e.PID(), pid)
+	}
+	if got := environOf(t, e.PID(), "GOMEMLIMIT"); got != "128974848" {
+		t.Errorf("the child has GOMEMLIMIT=%q, want 128974848", got)
+	}
+	if resident, _ := loadgen.NewMemory().Of(e.PID()); resident <= 0 {
+		t.Errorf("the child has %d bytes", resident)
+	}
+}
