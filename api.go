@@ -20,7 +20,7 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 	if a.node.Draining() {
 		return control.Accepted{}, control.ErrDraining
 	}
-	if err := problemsOf(yaml); err != nil {
+	if err := a.problemsOf(yaml); err != nil {
 		return control.Accepted{}, err
 	}
 	s, err := a.node.Submit(ctx, yaml)
@@ -31,8 +31,8 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 }
 
 // problemsOf lists every mistake of a document, and what this version cannot run.
-func problemsOf(yaml []byte) error {
-	p, _, err := plan.Parse(yaml)
+func (a *app) problemsOf(yaml []byte) error {
+	p, _, err := a.parse(yaml)
 	var mistakes plan.Errors
 	if errors.As(err, &mistakes) {
 		invalid := &control.InvalidPlanError{}
@@ -104,9 +104,11 @@ func (a *app) Cluster() (status any, serverID string, draining bool) {
 // Health is GET /health.
 func (a *app) Health(context.Context) control.Health {
 	st, s, f := a.node.Status(), a.node.State(), a.runner.figures()
+	resident, _ := a.memory.Of(a.processes()...)
 	h := control.Health{
 		NodeID: a.self.NodeID, NodeName: a.set.Node.Name, Region: a.self.Region, NodeState: control.StateIdle,
-		RPS: f.rate, ErrorRatePct: f.errors, CPUPct: a.usage.cpuPercent(), MemoryMB: residentMB(), TotalMemoryMB: memoryLimitMB(),
+		RPS: f.rate, ErrorRatePct: f.errors, CPUPct: a.usage.cpuPercent(),
+		MemoryMB: float64(resident) / megabyte, TotalMemoryMB: float64(a.memory.Use().Limit) / megabyte,
 	}
 	if st.Run == nil {
 		return h

@@ -23,6 +23,9 @@ type results struct {
 	// thresholds judges those of a run's plan by the merged summary.
 	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
+	// interval is this node's view of the end of a run, nil if it has none.
+	interval func(runID string) *stats.IntervalResult
+
 	mu      sync.Mutex
 	cluster []byte // JSON of the last judged run
 	own     []byte // JSON of this node's part of its last run
@@ -77,6 +80,9 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	result, err := stats.NewResult(merged, scope, nodes)
 	if err != nil {
 		return nil, err
+	}
+	if scope == stats.ScopeNode {
+		result.LastInterval = r.interval(o.Run.ID)
 	}
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
@@ -144,6 +150,7 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
+	result.LastInterval = r.interval(run.ID)
 	body, err := encode(result)
 	if err != nil {
 		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,25 +23,33 @@ type runner struct {
 	self    node.Member
 	client  loadgen.Client
 	dataDir string // DATA_DIR
+	log     *slog.Logger
+
+	recording loadgen.Recording
+	rotation  time.Duration // of the view of the last interval, 0 for none
+
 	metrics *stats.Metrics
 	// abort ends a run whose threshold has failed; nil in a cluster, where
 	// thresholds are judged on what all nodes have reported.
 	abort func(runID string, failed stats.ThresholdResult)
 
-	mu     sync.Mutex
-	jobs   map[string]prepared // by run id
-	live   *stats.Summary      // the newest of the run that started last
-	rate   float64             // requests per second between the last two
-	errors float64             // share of them that were errors, in percent
-	at     time.Time
+	mu      sync.Mutex
+	jobs    map[string]prepared // by run id
+	playing map[string]*playing // by run id: those under way
+	starved bool                // memory ended the run that was over last
+	live    *stats.Summary      // the newest of the run that started last
+	rate    float64             // requests per second between the last two
+	errors  float64             // share of them that were errors, in percent
+	at      time.Time
 }
 
 // prepared is a run as it was prepared.
 type prepared struct {
 	job     loadgen.Job
-	divided bool         // among the participants: the load, or the rows of a data file
-	cluster bool         // load.scope: cluster
-	judge   *stats.Judge // of this node's own summaries
+	divided bool            // among the participants: the load, or the rows of a data file
+	cluster bool            // load.scope: cluster
+	judge   *stats.Judge    // of this node's own summaries
+	view    *stats.Interval // nil for none
 	aborted bool
 }
 
@@ -80,7 +89,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
+		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
@@ -91,7 +100,11 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	if len(r.jobs) >= maxJobs {
 		clear(r.jobs)
 	}
-	r.jobs[runID] = prepared{job: job, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	made := prepared{job: job, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	if r.rotation > 0 {
+		made.view = stats.NewInterval(r.rotation)
+	}
+	r.jobs[runID] = made
 	return nil
 }
 
@@ -108,6 +121,7 @@ func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started
 	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
+	r.begin(run.ID, cancel)
 	var once sync.Once
 	summary, err := r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
 		r.show(s)
@@ -115,6 +129,7 @@ func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started
 			once.Do(func() { started(s.FirstRequest(), skew) })
 		}
 	})
+	err = errors.Join(err, r.finish(run.ID, summary))
 	if summary == nil {
 		return nil, err
 	}
@@ -179,6 +194,7 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p, ok := r.jobs[s.RunID]; ok {
+		r.rotate(p.view, s)
 		p.judge.Observe(s)
 		if failed, abort = p.judge.Aborting(); abort && !p.aborted && r.abort != nil {
 			p.aborted = true
