@@ -109,6 +109,7 @@ func (a *app) wire() error {
 	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
 	use := a.memory.Use(0)
 	limits := limitsFor(use, a.set.Memory, a.set.Run.EngineMode == "child")
+	a.guard.mark.collects = limits.keeps(use, a.set.Memory.CriticalPct)
 	engine, err := a.openEngine(limits)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 
 const (
 	// lookEvery is short, because at the limit the kernel does not wait.
-	lookEvery = 250 * time.Millisecond
+	lookEvery = 100 * time.Millisecond
 	// saveEvery is how often runs are told to save while memory is short: one may
 	// have begun meanwhile.
 	saveEvery = time.Second
@@ -124,6 +124,12 @@ func limitsFor(use loadgen.MemoryUse, set settings.Memory, child bool) (l goLimi
 		return goLimits{own: use.Limit * parentShare / 100, child: use.Limit * childShare / 100}
 	}
 	return goLimits{own: use.Limit * aloneShare / 100}
+}
+
+// keeps is true if the Go runtimes collect before so many percent of the limit
+// are in use.
+func (l goLimits) keeps(use loadgen.MemoryUse, percent float64) bool {
+	return l.own > 0 && 100*float64(l.own+l.child) <= percent*float64(use.Limit)
 }
 
 // apply sets this process's own, and returns what to say of all at the start.

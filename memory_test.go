@@ -20,8 +20,7 @@ import (
 	"volley/stats"
 )
 
-// A look at the memory, a quarter of a second after the one before it unless
-// the test says so.
+// Looks at the memory, most of them a quarter of a second after the one before.
 func TestWatermark(t *testing.T) {
 	var (
 		nothing = measure{}
@@ -45,10 +44,12 @@ func TestWatermark(t *testing.T) {
 		"it warns once":                                        {{85, soon, collect}, {85, soon, warn}, {85, soon, short}, {71, soon, short}, {85, long, short}},
 		"ten points below it re-arms":                          {{85, soon, collect}, {85, soon, warn}, {70, soon, short}, {69.9, soon, nothing}, {85, soon, warn}},
 		"critical comes after warning":                         {{85, soon, collect}, {85, soon, warn}, {90, soon, end}, {90, soon, dire}, {89, soon, short}, {91, soon, dire}},
-		"critical is collected for, too, if that was long ago": {{85, soon, collect}, {85, soon, warn}, {90, long, later}, {90, soon, end}},
+		"critical is collected for, too, if that was long ago": {{85, soon, collect}, {85, soon, warn}, {88, long, short}, {90, soon, later}, {90, soon, end}},
 		"both at once":                                         {{95, soon, collect}, {95, soon, both}, {95, soon, dire}},
 		"critical re-arms":                                     {{95, soon, collect}, {95, soon, both}, {50, soon, nothing}, {95, soon, both}},
-		"a jump over both, and far":                            {{10, soon, nothing}, {99, soon, collect}, {99, soon, both}},
+		"a jump leaves no time for a collection":               {{10, soon, nothing}, {99, soon, both}},
+		"two more steps would pass the limit":                  {{70, soon, nothing}, {79, soon, nothing}, {92, soon, both}},
+		"two more steps would not":                             {{70, soon, nothing}, {79, soon, nothing}, {88, soon, collect}, {89, soon, warn}, {90, soon, end}},
 	} {
 		w, now := watermark{warning: 80, critical: 90}, time.Unix(1, 0)
 		for i, l := range looks {
@@ -56,6 +57,13 @@ func TestWatermark(t *testing.T) {
 			if got := w.look(l.percent, now); got != l.want {
 				t.Errorf("%s: look %d at %v %%: %+v, want %+v", name, i, l.percent, got, l.want)
 			}
+		}
+	}
+	trusting, at := watermark{warning: 80, critical: 90, collects: true}, time.Unix(1, 0)
+	for i, l := range []look{{85, soon, collect}, {85, soon, warn}, {89, long, short}, {90, soon, end}} {
+		at = at.Add(l.after)
+		if got := trusting.look(l.percent, at); got != l.want {
+			t.Errorf("with a runtime that collects: look %d at %v %%: %+v, want %+v", i, l.percent, got, l.want)
 		}
 	}
 	low := watermark{warning: 8, critical: 90, warned: true}
@@ -82,7 +90,7 @@ func TestMemoryGuard(t *testing.T) {
 		g.use = func() loadgen.MemoryUse { return loadgen.MemoryUse{Used: used << 20, Limit: 100 << 20, Cgroup: true} }
 		g.engine, g.end = &engine, func(reason string) { ended = append(ended, reason) }
 		now := time.Unix(1, 0)
-		for _, used = range []int64{10, 85, 85, 85, 85, 85, 85} { // a second and a half
+		for _, used = range []int64{10, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85} { // more than a second
 			g.look(now)
 			now = now.Add(lookEvery)
 		}
@@ -124,6 +132,9 @@ func TestGoLimits(t *testing.T) {
 		if got := limitsFor(c.use, settings.Memory{GoLimit: c.set}, c.child); got != c.want {
 			t.Errorf("%+v, GOMEMLIMIT=%q, child %v: %+v, want %+v", c.use, c.set, c.child, got, c.want)
 		}
+	}
+	if l := (goLimits{own: 300, child: 550}); !l.keeps(limited, 85) || l.keeps(limited, 84) || (goLimits{}).keeps(limited, 90) {
+		t.Error("85 % keep below 85 % and not below 84 %; no limit keeps nothing")
 	}
 	for _, c := range []struct {
 		limits goLimits

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"volley/loadgen"
 	"volley/settings"
@@ -44,15 +45,19 @@ func (r *runner) finish(runID string, summary *stats.Summary) error {
 	return errors.New(reason)
 }
 
-// starve ends what runs at once, because memory has run out: what is under way
-// is interrupted, what was measured is reported.
+// starvedGrace is short, but not nothing: to cut thousands of requests off at one
+// instant takes more memory than to let most of them end.
+const starvedGrace = 500 * time.Millisecond
+
+// starve ends what runs, because memory has run out: nothing new begins, and what
+// was measured is reported.
 func (r *runner) starve(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.playing {
 		if p.reason == "" {
 			p.reason = reason
-			p.cancel(&loadgen.StopCause{Reason: "memory"})
+			p.cancel(&loadgen.StopCause{Reason: "memory", Grace: starvedGrace})
 		}
 	}
 }

@@ -15,9 +15,13 @@ const (
 // nothing.
 type watermark struct {
 	warning, critical float64 // percent of the limit
+	// collects is true if the runtime itself collects before memory gets critical:
+	// then what is left at that point is needed.
+	collects bool
 
 	warned, ended bool      // not yet re-armed
 	collected     time.Time // last
+	last          float64   // percent, at the look before
 }
 
 // measure is what is to be done after one look at the memory.
@@ -36,7 +40,11 @@ func (w *watermark) look(percent float64, now time.Time) (m measure) {
 		w.warned, w.ended = false, false
 	}
 	over := percent >= w.warning && !w.warned || percent >= w.critical && !w.ended
-	if over && (w.collected.IsZero() || now.Sub(w.collected) > reliefLasts) {
+	// If two more steps like the last would pass the limit, a collection comes too late.
+	rushes := w.last > 0 && percent+2*(percent-w.last) >= 100
+	w.last = percent
+	atOnce := percent >= w.critical && (rushes || w.collects)
+	if over && !atOnce && (w.collected.IsZero() || now.Sub(w.collected) > reliefLasts) {
 		w.collected = now
 		m.collect = true
 		m.short = w.warned
