@@ -181,8 +181,8 @@ func (r *Result) textGenerator(p *page) {
 	case VerdictSaturated:
 		verdict.style = red
 	}
-	p.line(label("generator"), verdict, plain(fmt.Sprintf(": cpu %.1f %%, throttled %.1f %%, schedule lag p99 %s, GC pause p99 %s",
-		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.GCPauseP99Ms))))
+	p.line(label("generator"), verdict, plain(fmt.Sprintf(": cpu %.1f %%, throttled %.1f %%, schedule lag p99 %s, wake-up p99 %s, GC pause p99 %s",
+		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.WakeupP99Ms), ms(&g.GCPauseP99Ms))))
 }
 
 func listed(items []string) string {
