@@ -136,22 +136,3 @@ func TestConformanceSave(t *testing.T) {
 		}
 	})
 }
-
-func TestChildTellsItsProcess(t *testing.T) {
-	leavesNothing(t)
-	log, _ := testLog()
-	e, err := loadgen.OpenChild(t.Context(), loadgen.ChildConfig{Log: log, MemoryLimit: 123 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if pid := onlyChild(t); e.PID() != pid {
-		t.Errorf("PID %d, want %d", e.PID(), pid)
-	}
-	if got := environOf(t, e.PID(), "GOMEMLIMIT"); got != "128974848" {
-		t.Errorf("the child has GOMEMLIMIT=%q, want 128974848", got)
-	}
-	if resident, _ := loadgen.NewMemory().Of(e.PID()); resident <= 0 {
-		t.Errorf("the child has %d bytes", resident)
-	}
-}
