@@ -27,7 +27,7 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 	if err != nil {
 		return control.Accepted{}, invalidPlan(err)
 	}
-	if err := problemsOf(document, yaml); err != nil {
+	if err := a.problemsOf(document, yaml); err != nil {
 		return control.Accepted{}, err
 	}
 	s, err := a.node.Submit(ctx, document)
@@ -56,8 +56,8 @@ func invalidPlan(err error) error {
 
 // problemsOf lists every mistake of a document, and what this version cannot
 // run, at the places of the one that was given.
-func problemsOf(document, given []byte) error {
-	p, _, err := plan.Parse(document)
+func (a *app) problemsOf(document, given []byte) error {
+	p, _, err := a.parse(document)
 	if err == nil {
 		if notes := loadgen.Unsupported(p); len(notes) > 0 {
 			err = plan.Locate(given, strings.Join(notes, "\n"))
@@ -155,9 +155,10 @@ func (a *app) Cluster() (status any, serverID string, draining bool) {
 func (a *app) Health(context.Context) control.Health {
 	s, phase := a.stateAndPhase()
 	f := a.runner.figures()
+	resident, _ := a.memory.Of(a.processes()...)
 	h := control.Health{
 		NodeID: a.self.NodeID, NodeName: a.set.Node.Name, Region: a.self.Region, NodeState: a.nodeStateOf(s, phase), Ephemeral: a.set.Ephemeral.On,
-		CPUPct: a.usage.cpuPercent(), MemoryMB: residentMB(), TotalMemoryMB: memoryLimitMB(),
+		CPUPct: a.usage.cpuPercent(), MemoryMB: float64(resident) / megabyte, TotalMemoryMB: float64(a.memory.Use().Limit) / megabyte,
 	}
 	tenant := a.set.Node.Tenant
 	if r := tested(s); r != nil {

@@ -25,6 +25,10 @@ type runner struct {
 	client  loadgen.Client
 	dataDir string // DATA_DIR
 	tenant  string // TENANT: where a plan names none
+
+	recording loadgen.Recording
+	rotation  time.Duration // of the view of the last interval, 0 for none
+
 	metrics *stats.Metrics
 	log     *slog.Logger
 	// standbyRequest is the request of a node that stands by, but for its address.
@@ -36,9 +40,11 @@ type runner struct {
 	mu       sync.Mutex
 	jobs     map[string]prepared // by run id
 	prepares int
-	live     *stats.Summary // the newest of the run that started last
-	rate     float64        // requests per second between the last two
-	errors   float64        // share of them that were errors, in percent
+	playing  map[string]*playing // by run id: those under way
+	starved  bool                // memory ended the run that was over last
+	live     *stats.Summary      // the newest of the run that started last
+	rate     float64             // requests per second between the last two
+	errors   float64             // share of them that were errors, in percent
 	at       time.Time
 
 	standbys atomic.Int64 // begun so far
@@ -48,9 +54,10 @@ type runner struct {
 // prepared is a run as it was prepared.
 type prepared struct {
 	job     loadgen.Job
-	divided bool         // among the participants: the load, or the rows of a data file
-	cluster bool         // load.scope: cluster
-	judge   *stats.Judge // of this node's own summaries
+	divided bool            // among the participants: the load, or the rows of a data file
+	cluster bool            // load.scope: cluster
+	judge   *stats.Judge    // of this node's own summaries
+	view    *stats.Interval // nil for none
 	aborted bool
 	order   int
 }
@@ -91,7 +98,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Files: r.filesOf(c),
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
@@ -104,7 +111,11 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	defer r.mu.Unlock()
 	r.makeRoom(runID)
 	r.prepares++
-	r.jobs[runID] = prepared{job: job, order: r.prepares, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	made := prepared{job: job, order: r.prepares, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	if r.rotation > 0 {
+		made.view = stats.NewInterval(r.rotation)
+	}
+	r.jobs[runID] = made
 	return nil
 }
 
@@ -136,6 +147,7 @@ func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started
 	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
+	r.begin(run.ID, cancel)
 	var once sync.Once
 	defer func() { r.leave(run.ID, err) }()
 	var summary *stats.Summary
@@ -145,6 +157,7 @@ func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started
 			once.Do(func() { started(s.FirstRequest(), skew) })
 		}
 	})
+	err = errors.Join(err, r.finish(run.ID, summary))
 	if summary == nil {
 		return nil, err
 	}
@@ -209,6 +222,7 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p, ok := r.jobs[s.RunID]; ok {
+		r.rotate(p.view, s)
 		p.judge.Observe(s)
 		if failed, abort = p.judge.Aborting(); abort && !p.aborted && r.abort != nil {
 			p.aborted = true

@@ -169,6 +169,7 @@ type containerSpec struct {
 	ports     []string          // published, such as "8080/tcp"
 	onCluster bool              // on the cluster's network as well
 	user      string            // "uid:gid", else root
+	memory    int64             // limit in bytes, 0 for none
 }
 
 // create makes a container, with its addresses, and does not start it.
@@ -204,6 +205,11 @@ func (b *bench) request(spec containerSpec, ctlIP string) tc.ContainerRequest {
 				s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(ctlIP)}
 			}
 		},
+	}
+	if spec.memory > 0 {
+		request.HostConfigModifier = func(config *hostConfig) {
+			config.Memory, config.MemorySwap = spec.memory, spec.memory // no swap beside it
+		}
 	}
 	for path, content := range spec.files {
 		request.Files = append(request.Files, tc.ContainerFile{

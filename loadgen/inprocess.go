@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -138,5 +139,17 @@ func (e *InProcess) Discard(runID string) {
 	defer e.mu.Unlock()
 	if h := e.runs[runID]; h != nil && !h.running {
 		delete(e.runs, runID)
+	}
+}
+
+// Collect is as Saver says.
+func (e *InProcess) Collect() { debug.FreeOSMemory() }
+
+// Save is as Saver says.
+func (e *InProcess) Save() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, h := range e.runs {
+		h.run.save()
 	}
 }

@@ -113,6 +113,10 @@ func (s *server) handle(ctx context.Context, m message) error {
 		s.stop(m)
 	case kindDiscard:
 		s.engine.Discard(m.RunID)
+	case kindCollect:
+		s.engine.Collect()
+	case kindSave:
+		s.engine.Save()
 	default:
 		return fmt.Errorf("unknown message %q", m.Kind)
 	}

@@ -137,6 +137,7 @@ type Options struct {
 	Hold          bool          // CLUSTER_ON_ABORT=hold
 	DrainTimeout  time.Duration
 	Log           *slog.Logger
+	About         []any     // what the line node_started says besides, keys and values
 	Identity      *Identity // nil: standalone
 }
 

@@ -29,6 +29,7 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 	c.checkRegistry(&s)
 	c.checkControl(&s)
 	c.checkLog(&s)
+	c.checkMemory(&s.Memory)
 	c.checkCluster(&s)
 	c.checkSource(&s)
 	c.checkConsul(&s)

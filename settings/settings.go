@@ -16,6 +16,7 @@ type Settings struct {
 	Control   Control
 	Log       Log
 	Terminal  Terminal
+	Memory    Memory
 	Cluster   Cluster
 	Source    Source
 	Consul    Consul
@@ -76,6 +77,19 @@ func (t Terminal) Dumb() bool { return t.Kind == "dumb" }
 
 // Colour says whether a terminal may be given colours.
 func (t Terminal) Colour() bool { return t.NoColour == "" && !t.Dumb() }
+
+// Memory is what this process records and what it does when memory runs out. It
+// is node-local, in a cluster too.
+type Memory struct {
+	Percentiles bool          `envconfig:"PERCENTILE_TRACKING_ENABLED" default:"true" desc:"record latencies; false: the result has no percentiles, and a plan with a threshold on one is refused"`
+	SamplePct   int           `envconfig:"PERCENTILE_SAMPLING_RATE" default:"100" min:"1" max:"100" desc:"percentage of requests and iterations whose times go into percentiles; all of them are counted"`
+	MaxLabels   int           `envconfig:"MAX_HISTOGRAM_LABELS" default:"100" min:"1" max:"100000" desc:"how many steps, and how many scenarios, are counted apart; the rest together as other"`
+	Rotation    time.Duration `envconfig:"HISTOGRAM_ROTATION_INTERVAL" default:"off" off:"true" desc:"length of the view last_interval beside the result, which it never clears; at least 1s, or off"` // 0 = off
+	WarningPct  float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"1" max:"100" desc:"memory guard: percentage of the memory limit from which it warns and saves"`
+	CriticalPct float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"1" max:"100" desc:"memory guard: percentage of the memory limit at which it ends the run (exit 1)"`
+	SaveOnWarn  bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard: on warning record no new labels and no phases any more; false: only warn"`
+	GoLimit     string        `envconfig:"GOMEMLIMIT" desc:"memory limit of the Go runtime, which reads it itself; default 85 % of the cgroup's limit, with a child engine 30 % and 55 %"`
+}
 
 // Cluster is how this node finds others and lives with them.
 type Cluster struct {
@@ -169,18 +183,11 @@ type LoadPlan struct {
 // laterVariables belong to later versions. Each may be set to its default,
 // which changes nothing; any other value is a start-up error.
 type laterVariables struct {
-	Rendezvous        string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
-	ClusterDataDir    string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
-	IsolationGrace    time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
-	ConfigWatch       bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
-	Percentiles       bool          `envconfig:"PERCENTILE_TRACKING_ENABLED" default:"true" desc:"record percentiles"`
-	SamplingRate      int           `envconfig:"PERCENTILE_SAMPLING_RATE" default:"100" min:"1" max:"100" desc:"percentage of samples recorded"`
-	HistogramLabels   int           `envconfig:"MAX_HISTOGRAM_LABELS" default:"100" min:"1" desc:"bound of labels with percentiles"`
-	HistogramRotation time.Duration `envconfig:"HISTOGRAM_ROTATION_INTERVAL" default:"off" off:"true" desc:"view of the last interval"`
-	MemoryWarning     float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"0" max:"100" desc:"memory guard"`
-	MemoryCritical    float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"0" max:"100" desc:"memory guard"`
-	AutoDisable       bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard"`
-	RegistryInterval  string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
+	Rendezvous       string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
+	ClusterDataDir   string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
+	IsolationGrace   time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
+	ConfigWatch      bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
+	RegistryInterval string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
 }
 
 // IsSet reports whether the variable of that name is set and not empty.

@@ -184,8 +184,6 @@ func TestBadValues(t *testing.T) {
 
 		{[]string{"RENDEZVOUS=gs://b/p"}, `RENDEZVOUS="gs://b/p": not in this version (common start and results of Cloud Run job tasks): leave it unset`},
 		{[]string{"CLUSTER_CONFIG_WATCH=true"}, `CLUSTER_CONFIG_WATCH="true": not in this version (follow the source while running): leave it unset, or at false`},
-		{[]string{"PERCENTILE_SAMPLING_RATE=50"}, `PERCENTILE_SAMPLING_RATE="50": not in this version`},
-		{[]string{"PERCENTILE_SAMPLING_RATE=0"}, `PERCENTILE_SAMPLING_RATE="0": outside the accepted range`},
 		{[]string{"AUTO_REGISTER_PSK=hu sh"}, `AUTO_REGISTER_PSK="<secret>": want printable ASCII characters without blanks`},
 		{[]string{"EPHEMERAL=1", cluster, source}, `EPHEMERAL="1": not in a cluster, whose nodes end with their run anyhow`},
 		{[]string{"EPHEMERAL=maybe"}, `EPHEMERAL="maybe": not in the accepted form: want true`},
@@ -235,9 +233,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 }
 
 func TestHarmlessValuesOfLaterVariables(t *testing.T) {
-	_, warnings := loadOK(t, "PERCENTILE_TRACKING_ENABLED=yes", "PERCENTILE_SAMPLING_RATE= 100 ",
-		"HISTOGRAM_ROTATION_INTERVAL=0", "MEMORY_WARNING_THRESHOLD_PERCENT=80.0",
-		"CLUSTER_CONFIG_WATCH=0", "CLUSTER_ISOLATION_GRACE=1m", "NODE_REGISTRY_INTERVAL=5")
+	_, warnings := loadOK(t, "CLUSTER_CONFIG_WATCH=0", "CLUSTER_ISOLATION_GRACE=1m", "NODE_REGISTRY_INTERVAL=5")
 	if want := []string{"NODE_REGISTRY_INTERVAL is deprecated and has no effect"}; !slices.Equal(warnings, want) {
 		t.Errorf("warnings %q, want %q", warnings, want)
 	}
