@@ -7,8 +7,9 @@ import (
 
 // After a hiccup of less than a tenth of a second, of the target or of this
 // machine, many workers want to send at once. Late arrivals then pass at twice
-// the curve, after as many at once as it asks in 10 ms: no 10 ms hold more than
-// three times what the curve asks in them, plus one.
+// the curve, after as many at once as it asks in 5 ms. So no 10 ms hold more than
+// two and a half times what the curve asks in them, plus one: the half that is
+// left to three times is for what a busy machine does to them on their way.
 const (
 	sluiceWindow = 10 * time.Millisecond
 	sluiceGap    = 0.5 // in units of Λ
@@ -45,6 +46,7 @@ func (s *sluice) pass(due, now time.Duration) time.Duration {
 func (s *sluice) opens(now time.Duration) time.Duration {
 	latest := s.last + sluiceWindow
 	room := s.curve.low(now, now+sluiceWindow) * sluiceWindow.Seconds()
+	room = min(room, max(room/2, 1))
 	at, ok := s.curve.reach(s.full - sluiceGap*room)
 	if ok && at <= latest {
 		return at
