@@ -1,11 +1,11 @@
 package loadgen_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,7 +42,8 @@ type sight struct {
 	host string
 	addr string // that was dialled
 	http *http.Request
-	body string
+	body string // the first of it
+	size int
 }
 
 // outcome is what became of a run.
@@ -102,11 +103,11 @@ func (w *world) lookup(context.Context, string, string) (found []netip.Addr, err
 
 func (w *world) note(rw http.ResponseWriter, r *http.Request) {
 	at := time.Since(w.began)
-	var body bytes.Buffer
-	_, _ = body.ReadFrom(r.Body)
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 4096))
+	rest, _ := io.Copy(io.Discard, r.Body)
 	addr := r.Context().Value(http.LocalAddrContextKey).(net.Addr).String()
 	w.mu.Lock()
-	w.calls = append(w.calls, sight{at, r.Method + " " + r.RequestURI, r.Host, addr, r, body.String()})
+	w.calls = append(w.calls, sight{at, r.Method + " " + r.RequestURI, r.Host, addr, r, string(body), len(body) + int(rest)})
 	w.mu.Unlock()
 	w.serve(rw, r)
 }
