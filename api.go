@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"volley/control"
@@ -33,32 +36,45 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 // problemsOf lists every mistake of a document, and what this version cannot run.
 func problemsOf(yaml []byte) error {
 	p, _, err := plan.Parse(yaml)
-	var mistakes plan.Errors
-	if errors.As(err, &mistakes) {
-		invalid := &control.InvalidPlanError{}
-		for _, m := range mistakes {
-			invalid.Problems = append(invalid.Problems, control.Problem{Line: m.Line, Column: m.Column, Path: m.Path, Message: m.Message})
+	if err == nil {
+		if notes := loadgen.Unsupported(p); len(notes) > 0 {
+			err = plan.Locate(yaml, strings.Join(notes, "\n"))
 		}
-		return invalid
 	}
-	if err != nil {
-		return &control.InvalidPlanError{Problems: []control.Problem{{Message: err.Error()}}}
+	var mistakes plan.Errors
+	if !errors.As(err, &mistakes) {
+		return err
 	}
 	invalid := &control.InvalidPlanError{}
-	for _, note := range loadgen.Unsupported(p) {
-		invalid.Problems = append(invalid.Problems, control.Problem{Message: "this version cannot run it: " + note})
+	for _, m := range mistakes {
+		invalid.Problems = append(invalid.Problems, control.Problem{Line: m.Line, Column: m.Column, Path: m.Path, Message: m.Message})
 	}
-	if len(invalid.Problems) > 0 {
-		return invalid
+	return invalid
+}
+
+// problemLine is a mistake as plan.Error prints it.
+var problemLine = regexp.MustCompile(`^(\d+):(\d+): (?:([^\s:]+): )?(.*)$`)
+
+// problemsIn reads mistakes out of the text of an error, which may have come
+// from the leader.
+func problemsIn(text string) (problems []control.Problem) {
+	for _, line := range strings.Split(strings.TrimPrefix(text, node.ErrInvalid.Error()+": "), "\n") {
+		p := control.Problem{Message: line}
+		if m := problemLine.FindStringSubmatch(line); m != nil {
+			p.Line, _ = strconv.Atoi(m[1])
+			p.Column, _ = strconv.Atoi(m[2])
+			p.Path, p.Message = m[3], m[4]
+		}
+		problems = append(problems, p)
 	}
-	return nil
+	return problems
 }
 
 // apiError gives an error of a node the form that the API answers by.
 func apiError(err error) error {
 	switch {
 	case errors.Is(err, node.ErrInvalid):
-		return &control.InvalidPlanError{Problems: []control.Problem{{Message: err.Error()}}}
+		return &control.InvalidPlanError{Problems: problemsIn(err.Error())}
 	case errors.Is(err, node.ErrConflict):
 		return fmt.Errorf("%w: %w", control.ErrConflict, err)
 	case errors.Is(err, node.ErrNoLeader):

@@ -205,10 +205,10 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		return node.Checked{}, err
 	}
 	if notes := loadgen.Unsupported(p); len(notes) > 0 {
-		return node.Checked{}, fmt.Errorf("this version cannot run the plan: %s", strings.Join(notes, "; "))
+		return node.Checked{}, plan.Locate(document, strings.Join(notes, "\n"))
 	}
 	if err := a.checkThresholds(p); err != nil {
-		return node.Checked{}, err
+		return node.Checked{}, plan.Locate(document, err.Error())
 	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,

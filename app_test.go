@@ -210,6 +210,15 @@ func TestPlanFaultsExit104(t *testing.T) {
 	if !strings.Contains(lines.String(), "4:13: config.duration") {
 		t.Errorf("the log does not say where:\n%s", lines.String())
 	}
+	url, count := target(t)
+	unknown := writePlan(t, url+"/${env.NOPE}", "1s")
+	lines.Reset()
+	if got := run(t.Context(), []string{unknown}, io.Discard, &lines); got != node.ExitInvalid || count.Load() != 0 {
+		t.Errorf("a variable that is not listed: exit code %d, want %d; %d requests", got, node.ExitInvalid, count.Load())
+	}
+	if !strings.Contains(lines.String(), "PLAN_ENV") || !strings.Contains(lines.String(), ": scenarios[0].steps[0].request") {
+		t.Errorf("the log does not say where:\n%s", lines.String())
+	}
 	if got := run(t.Context(), []string{filepath.Join(t.TempDir(), "missing.yaml")}, io.Discard, io.Discard); got != node.ExitInvalid {
 		t.Errorf("a missing plan: exit code %d, want %d", got, node.ExitInvalid)
 	}

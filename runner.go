@@ -84,7 +84,10 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		return plan.Locate(c.Document, err.Error())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -50,10 +50,12 @@ func TestConfigPost(t *testing.T) {
 	plan := l.plan(target.base())
 	twoMistakes := strings.NewReplacer("workers: 10", "workers: many", "target: 50", "target: -50").Replace(plan)
 
+	unprepared := strings.Replace(plan, "path: /x", "path: /x/${env.NOT_LISTED}", 1) // no mistake of the schema's
 	wantRefused := func() {
 		t.Helper()
 		for _, n := range []*node{leader, followers[0], followers[1]} {
 			wantPlanErrors(t, n, twoMistakes, "config.workers", "load.target")
+			wantPlanErrors(t, n, unprepared, "scenarios[0].steps[0].request.path")
 		}
 	}
 	wantRefused()

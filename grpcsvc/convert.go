@@ -51,14 +51,14 @@ func helloFromWire(h *pb.HelloRequest) node.Hello {
 func helloReplyToWire(r node.HelloReply) *pb.HelloReply {
 	return &pb.HelloReply{
 		Cluster: r.Cluster, Nonce: r.Nonce, From: memberToWire(r.From), Expect: int64(r.Expect), Proto: int64(r.Proto),
-		Blank: r.Blank, Draining: r.Draining, ClusterId: r.ClusterID, Term: r.Term, LeaderId: r.LeaderID, LeaderAddr: r.LeaderAddr,
+		Blank: r.Blank, Draining: r.Draining, ClusterId: r.ClusterID, Term: r.Term, LeaderId: r.LeaderID, LeaderAddr: r.LeaderAddr, Refusal: r.Refusal,
 	}
 }
 
 func helloReplyFromWire(r *pb.HelloReply) node.HelloReply {
 	return node.HelloReply{
 		Cluster: r.GetCluster(), Nonce: r.GetNonce(), From: memberFromWire(r.GetFrom()), Expect: int(r.GetExpect()), Proto: int(r.GetProto()),
-		Blank: r.GetBlank(), Draining: r.GetDraining(), ClusterID: r.GetClusterId(), Term: r.GetTerm(), LeaderID: r.GetLeaderId(), LeaderAddr: r.GetLeaderAddr(),
+		Blank: r.GetBlank(), Draining: r.GetDraining(), ClusterID: r.GetClusterId(), Term: r.GetTerm(), LeaderID: r.GetLeaderId(), LeaderAddr: r.GetLeaderAddr(), Refusal: r.GetRefusal(),
 	}
 }
 

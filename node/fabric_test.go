@@ -271,7 +271,18 @@ func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, copies m
 	return nil
 }
 
-func (r *fakeRunner) Discard(string) {}
+func (r *fakeRunner) Discard(runID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.version, runID)
+}
+
+// holds counts the runs that are prepared.
+func (r *fakeRunner) holds() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.version)
+}
 
 func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
 	runID := run.ID

@@ -212,6 +212,31 @@ func TestRefusalAbortsAtOnce(t *testing.T) {
 	})
 }
 
+// TestPlanThatTheLeaderCannotRunIsInvalid: found out before anything is
+// committed, it is a fault of the plan, and no node's refusal.
+func TestPlanThatTheLeaderCannotRunIsInvalid(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.source.delay = 5 * time.Second
+		c.startAll()
+		l := c.waitLeader()
+		l.runner.mu.Lock()
+		l.runner.refuse = errors.New("11:17: scenarios[0].steps[0].request.path: ${env.NOPE} is not known")
+		l.runner.mu.Unlock()
+		c.waitEnd(30*time.Second, ExitInvalid)
+		for _, h := range c.hosts {
+			if !strings.Contains(h.ending.Reason, "invalid plan from fake://plan: 11:17: scenarios[0]") {
+				t.Errorf("%s: reason %q", h.addr, h.ending.Reason)
+			}
+		}
+		if got := l.events.count("config_invalid"); got != 1 {
+			t.Errorf("%d events config_invalid, want 1", got)
+		}
+		if c.elections() != 1 || l.runner.holds() != 0 {
+			t.Errorf("%d elections, %d runs held; want 1 and none", c.elections(), l.runner.holds())
+		}
+	})
+}
+
 func TestSourceFailureAbortsEverywhereWithoutReelection(t *testing.T) {
 	for name, set := range map[string]func(*fakeSource){
 		"missing": func(s *fakeSource) { s.set("", "", errors.New("key loadtest/config not found")) },
@@ -291,17 +316,33 @@ func TestLateNodesDelayTheStart(t *testing.T) {
 
 func TestPlanThatDoesNotComeIsWarnedOf(t *testing.T) {
 	virtual(t, 3, func(t *testing.T, c *cluster) {
-		c.tweak = func(o *Options) { o.ConfigTimeout = 2 * time.Second }
-		c.f.fail = func(_, to, call string) error {
+		c.tweak = func(o *Options) { o.ConfigTimeout, o.KeepAlive = 2*time.Second, true }
+		hold := func(_, to, call string) error {
 			if call == "Distribute" && to == c.addrs[2] {
 				return errors.New("no route")
 			}
 			return nil
 		}
+		c.f.fail = hold
 		c.startAll()
 		late := c.hosts[2]
 		c.within(20*time.Second, "config_late on the node itself", func() bool { return late.events.count("config_late") == 1 })
-		c.waitEnd(2*time.Minute, ExitCluster)
+		c.release()
+		c.waitPhase(30*time.Second, "finished")
+		c.f.mu.Lock()
+		c.f.fail = hold
+		c.f.mu.Unlock()
+		run := c.submit(c.hosts[0], "run 2s")
+		c.within(20*time.Second, "config_late of the second run", func() bool { return late.events.count("config_late") == 2 })
+		c.ended(run)
+		if got := late.events.count("config_late"); got != 2 {
+			t.Errorf("%d events config_late in two runs, want 2", got)
+		}
+		for _, h := range c.hosts[:2] {
+			if got := h.events.count("config_late"); got != 0 {
+				t.Errorf("%s has the plan and says config_late %d times", h.addr, got)
+			}
+		}
 	})
 }
 

@@ -21,6 +21,9 @@ const (
 	formFirstWait   = 100 * time.Millisecond
 	formMaxWait     = time.Second
 	missingEvery    = 5 * time.Second
+	// refusalShown is how long a node that may not make the cluster says so
+	// before it ends: a few rounds of the others.
+	refusalShown = 3 * formMaxWait
 )
 
 // former brings a blank process into a cluster: it joins one that is there,
@@ -39,6 +42,7 @@ type former struct {
 	sight  sight             // of the last round, for messages
 	warned map[string]string // what was already said about an address
 	claim  *staleClaim
+	refuse string // see refusal
 }
 
 // sight is what one round of Hello showed.
@@ -59,6 +63,7 @@ func (f *former) run(ctx context.Context) error {
 		}
 		seen := f.look(ctx)
 		if err := f.act(ctx, seen); err != nil {
+			f.show(ctx, err)
 			return err
 		}
 		if time.Since(told) >= missingEvery {
@@ -71,6 +76,35 @@ func (f *former) run(ctx context.Context) error {
 		wait = min(wait*3/2, formMaxWait)
 	}
 }
+
+// show tells the others for a while that this node may not make the cluster:
+// they wait in vain for it, and would not learn why. What it has from others is
+// not told on, so that nodes started anew are not put off by those that go.
+func (f *former) show(ctx context.Context, err error) {
+	var told *refusedError
+	if !errors.Is(err, ErrForbidden) || errors.As(err, &told) {
+		return
+	}
+	f.mu.Lock()
+	f.refuse = err.Error()
+	f.mu.Unlock()
+	sleep(ctx, refusalShown)
+}
+
+// refusal is why this node may not make the cluster, "" mostly.
+func (f *former) refusal() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refuse
+}
+
+// refusedError is another node's refusal.
+type refusedError struct{ of HelloReply }
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("node %s at %s may not make the cluster: %s", e.of.From.NodeID, e.of.From.Addr, e.of.Refusal)
+}
+func (e *refusedError) Unwrap() error { return ErrForbidden }
 
 func (f *former) announce(role string) {
 	if f.wire.Announcer != nil {
@@ -145,6 +179,7 @@ type step struct {
 	kind    string     // join, wait, bootstrap, give-up
 	member  HelloReply // join: who named the leader
 	servers []Member   // bootstrap: all blank nodes, self included
+	short   bool       // wait: for there are too few nodes
 	why     string     // wait, give-up
 }
 
@@ -153,6 +188,7 @@ type step struct {
 func decide(self Member, expect int, peers []HelloReply) step {
 	blanks := []Member{self}
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b HelloReply) int { return strings.Compare(a.From.Addr, b.From.Addr) })
+	peers = slices.DeleteFunc(peers, func(p HelloReply) bool { return p.Blank && p.Refusal != "" }) // about to end
 	for _, p := range peers {
 		if p.Blank && p.From.NodeID == self.NodeID && p.From.Addr < self.Addr {
 			return step{kind: "give-up", why: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique)", self.NodeID, p.From.Addr, self.Addr)}
@@ -172,7 +208,7 @@ func decide(self Member, expect int, peers []HelloReply) step {
 		}
 	}
 	if len(blanks) < expect {
-		return step{kind: "wait", why: fmt.Sprintf("%d of %d nodes are here", len(blanks), expect)}
+		return step{kind: "wait", short: true, why: fmt.Sprintf("%d of %d nodes are here", len(blanks), expect)}
 	}
 	slices.SortFunc(blanks, func(a, b Member) int { return strings.Compare(a.Addr, b.Addr) })
 	if blanks[0].ServerID != self.ServerID {
@@ -187,6 +223,13 @@ func (f *former) act(ctx context.Context, s sight) error {
 		return s.failed
 	}
 	st := decide(f.self, f.expect, s.peers)
+	if st.short {
+		for _, p := range s.peers {
+			if p.Refusal != "" {
+				return &refusedError{p} // the cluster waits for it in vain
+			}
+		}
+	}
 	why := st.why
 	var err error
 	switch st.kind {

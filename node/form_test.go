@@ -177,15 +177,19 @@ func TestStaleClaimIsReplacedOnlyAfterAWhile(t *testing.T) {
 	})
 }
 
-func TestForbiddenClaimEndsTheNode(t *testing.T) {
-	virtual(t, 1, func(t *testing.T, c *cluster) {
+// TestForbiddenClaimEndsEveryNode: only one of them tries, and the others would
+// wait for it in vain.
+func TestForbiddenClaimEndsEveryNode(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
 		c.tweak = func(o *Options) {
 			o.Wire.Arbiter = &memoryArbiter{err: errors.Join(ErrForbidden, errors.New(`needs key_prefix "loadtest/"`))}
 		}
 		c.startAll()
 		c.waitEnd(20*time.Second, ExitInvalid)
-		if !strings.Contains(c.hosts[0].ending.Reason, `key_prefix "loadtest/"`) {
-			t.Errorf("reason %q", c.hosts[0].ending.Reason)
+		for _, h := range c.hosts {
+			if !strings.Contains(h.ending.Reason, `key_prefix "loadtest/"`) {
+				t.Errorf("%s: reason %q", h.addr, h.ending.Reason)
+			}
 		}
 	})
 }

@@ -18,7 +18,7 @@ var _ Handler = (*Node)(nil)
 func (n *Node) HandleHello(_ context.Context, _ Hello) (HelloReply, error) {
 	r := HelloReply{
 		Cluster: n.opt.Name, Nonce: n.nonce, From: n.self, Expect: n.opt.Expect, Proto: ProtocolVersion,
-		Blank: n.identity.Blank(), Draining: n.draining.Load(), Term: n.raft.raft.CurrentTerm(),
+		Blank: n.identity.Blank(), Draining: n.draining.Load(), Term: n.raft.raft.CurrentTerm(), Refusal: n.former.refusal(),
 	}
 	if !r.Blank {
 		r.ClusterID = n.identity.ClusterID()
@@ -290,6 +290,9 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	id, err := l.beginRun(ctx, c, checked, true)
+	if errors.Is(err, ErrRefused) {
+		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	if errors.Is(err, errPhase) {
 		return Submitted{}, fmt.Errorf("a run is still draining: %w: %w", ErrNoLeader, err)
 	}

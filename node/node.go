@@ -345,7 +345,7 @@ func (n *Node) endedRun() string {
 
 // watchdog ends a node that is alone for too long, and warns of a plan that does not come.
 func (n *Node) watchdog(ctx context.Context) error {
-	alone, late := time.Now(), false
+	alone, late := time.Now(), &lateness{}
 	for sleep(ctx, 500*time.Millisecond) {
 		id, _ := n.leader()
 		if id != "" {
@@ -354,17 +354,52 @@ func (n *Node) watchdog(ctx context.Context) error {
 		if ending := n.abandoned(time.Since(alone)); ending != nil {
 			return &exit{*ending}
 		}
-		if since := n.ledSince.Load(); !late && n.leading.Load() == nil && since != 0 && n.waitsForPlan() && time.Since(time.Unix(0, since)) > n.opt.ConfigTimeout {
-			late = true
-			n.log.Warn(fmt.Sprintf("no plan has reached this node within %s since it knew a leader (CLUSTER_CONFIG_TIMEOUT_SECS)", n.opt.ConfigTimeout), "event", "config_late")
+		if run, waits := n.waitsForPlan(); late.overdue(run, waits, n.opt.ConfigTimeout) {
+			n.log.Warn(fmt.Sprintf("no plan has reached this node within %s since it knew a leader (CLUSTER_CONFIG_TIMEOUT_SECS)", n.opt.ConfigTimeout),
+				"event", "config_late", "run_id", run)
 		}
 	}
 	return nil
 }
 
-func (n *Node) waitsForPlan() bool {
+// waitsForPlan says whether this follower lacks the plan of a run, and of which:
+// "" of one that it does not know yet.
+func (n *Node) waitsForPlan() (run string, waits bool) {
+	if n.opt.SourceName == SourceNone || n.leading.Load() != nil || n.ledSince.Load() == 0 {
+		return "", false
+	}
 	s := n.machine.State()
-	return n.opt.SourceName != SourceNone && !n.prepared.any() && s.Failure == nil && (s.Current == nil || !s.Current.Ended)
+	for _, r := range s.Active() {
+		if n.prepared.version(r.ID) == "" {
+			return r.ID, r.Phase != PhaseStopped
+		}
+	}
+	return "", s.Current == nil && s.Failure == nil && !n.prepared.any()
+}
+
+// lateness is how long a node has been waiting for the plan of a run, told once per run.
+type lateness struct {
+	run   string
+	since time.Time // zero: it does not wait
+	told  bool
+}
+
+// overdue says, once, that the wait for a run's plan has lasted longer than limit.
+func (l *lateness) overdue(run string, waits bool, limit time.Duration) bool {
+	switch {
+	case !waits:
+		l.since = time.Time{}
+		return false
+	case l.since.IsZero(), l.run != run && l.run != "":
+		// The wait for a run that was not known yet is the wait for the first that is.
+		l.since, l.told = time.Now(), l.told && l.run == run
+	}
+	l.run = run
+	if l.told || time.Since(l.since) <= limit {
+		return false
+	}
+	l.told = true
+	return true
 }
 
 // verdictTimeout is how long a node that is past its planned end waits for a leader.

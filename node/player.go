@@ -327,7 +327,22 @@ func (p *preparedRuns) discard(s *State) {
 	}
 }
 
-// prepare hands a config to the runner, once per run.
+// forget discards a run that was prepared and does not come to be.
+func (p *preparedRuns) forget(runID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n.runner.Discard(runID)
+	delete(p.ids, runID)
+}
+
+// refusal is ErrRefused in the runner's own words.
+type refusal struct{ error }
+
+func (r *refusal) Is(target error) bool { return target == ErrRefused }
+func (r *refusal) Unwrap() error        { return r.error }
+
+// prepare hands a config to the runner, once per run. ErrRefused is a config
+// that this node cannot run.
 func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) error {
 	if n.prepared.version(runID) == c.Version {
 		return nil
@@ -340,7 +355,7 @@ func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) 
 		if ctx.Err() != nil {
 			return fmt.Errorf("prepare run %s: %w", runID, err) // it had no time: another try may help
 		}
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return &refusal{err}
 	}
 	n.prepared.mu.Lock()
 	defer n.prepared.mu.Unlock()

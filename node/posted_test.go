@@ -218,3 +218,31 @@ func TestMajorityGoneForGood(t *testing.T) {
 		}
 	})
 }
+
+// TestPostedPlanThatCannotRunChangesNothing: it is found out before the answer.
+func TestPostedPlanThatCannotRunChangesNothing(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		run := c.submit(c.hosts[1], "run 20s")
+		c.waitPhase(20*time.Second, "running")
+		l := c.leader()
+		l.runner.mu.Lock()
+		l.runner.refuse = errors.New("no such data file")
+		l.runner.mu.Unlock()
+		for _, h := range c.hosts {
+			if _, err := h.node.Submit(t.Context(), []byte("run 5s")); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "no such data file") {
+				t.Errorf("%s: %v, want ErrInvalid and the cause", h.addr, err)
+			}
+		}
+		for _, h := range c.hosts {
+			s := h.node.State()
+			if s.Current == nil || s.Current.ID != run || s.Next != nil || len(s.Used) != 1 {
+				t.Errorf("%s: current %+v, next %+v, used %v", h.addr, s.Current, s.Next, s.Used)
+			}
+		}
+		c.ended(run)
+		if got := len(c.hosts[0].runner.ends); got != 1 {
+			t.Errorf("%d runs were played, want 1", got)
+		}
+	})
+}

@@ -7,15 +7,24 @@ import (
 	"time"
 )
 
-// leaderWait is how long a request of a user waits for a leader.
-const leaderWait = 5 * time.Second
+const (
+	// leaderWait is how long a request of a user waits for a leader.
+	leaderWait = 5 * time.Second
+	// filesWait is how long it may take with the plan's files, which the leader reads before it answers:
+	// less than the control API grants.
+	filesWait = 25 * time.Second
+)
 
 // Submit begins a run of a plan that a user posted to this node: it is
 // forwarded to the leader, and has been checked and committed when Submit
 // returns. Errors: ErrInvalid, ErrNoLeader, ErrConflict.
 func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 	in := Submit{ClusterID: n.clusterID(), From: n.self, Document: document}
-	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Submitted, error) {
+	limit := leaderWait
+	if checked, err := n.hooks.Check(document); err == nil && len(checked.Files) > 0 {
+		limit = filesWait
+	}
+	return viaLeader(ctx, n, limit, func(ctx context.Context, addr string) (Submitted, error) {
 		if addr == "" {
 			return n.HandleSubmit(ctx, in)
 		}
@@ -27,7 +36,7 @@ func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 // tenant's run).
 func (n *Node) Stop(ctx context.Context, tenant *string) (Stopped, error) {
 	in := StopRequest{ClusterID: n.clusterID(), Tenant: tenant, Cause: "stop"}
-	return viaLeader(ctx, n, func(ctx context.Context, addr string) (Stopped, error) {
+	return viaLeader(ctx, n, leaderWait, func(ctx context.Context, addr string) (Stopped, error) {
 		if addr == "" {
 			return n.HandleStop(ctx, in)
 		}
@@ -45,13 +54,14 @@ func (n *Node) StopRun(ctx context.Context, runID, cause string, exitCode int) e
 	return l.propose(ctx, Command{Stop: &Stop{RunID: runID, Cause: cause, ExitCode: exitCode}})
 }
 
-// viaLeader calls whoever leads, asking again while there is none; addr is ""
-// for this node itself.
-func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Context, addr string) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+// viaLeader calls whoever leads, asking again for leaderWait while there is
+// none; addr is "" for this node itself. limit bounds all of it. A leader that
+// leads on and does not answer is no ErrNoLeader: it may have done what it was asked.
+func viaLeader[T any](ctx context.Context, n *Node, limit time.Duration, call func(ctx context.Context, addr string) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	last := errors.New("none is known")
-	for {
+	for began := time.Now(); ; {
 		id, addr := n.leader()
 		if id == n.self.ServerID {
 			addr = ""
@@ -61,9 +71,13 @@ func viaLeader[T any](ctx context.Context, n *Node, call func(ctx context.Contex
 			if err == nil || final(err) {
 				return out, err
 			}
+			if now, _ := n.leader(); now == id && ctx.Err() != nil {
+				var none T
+				return none, fmt.Errorf("the leader %s has not answered in time: %w", id, err)
+			}
 			last = err
 		}
-		if !sleep(ctx, jitter(100*time.Millisecond)) {
+		if time.Since(began) > leaderWait || !sleep(ctx, jitter(100*time.Millisecond)) {
 			var none T
 			return none, fmt.Errorf("%w within %s: %w", ErrNoLeader, leaderWait, last)
 		}

@@ -30,22 +30,34 @@ func (l *leader) fetch(ctx context.Context) error {
 	if err == nil {
 		c, err = l.bundle(ctx, c, checked.Files)
 	}
+	if err == nil {
+		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) {
+			return err
+		}
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err != nil {
-		return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
-	}
-	return l.beginFetched(ctx, c, checked)
+	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
-// beginFetched begins a run of what the source had, unless a posted plan came first.
+// beginFetched begins a run of what the source had, unless a posted plan came
+// first. ErrRefused is a plan that cannot be run.
 func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked) error {
 	_, err := l.beginRun(ctx, c, checked, false)
-	if errors.Is(err, errNotWanted) {
+	switch {
+	case errors.Is(err, errNotWanted):
 		return nil
+	case errors.Is(err, ErrRefused):
+		return l.invalid(c, err)
 	}
 	return err
+}
+
+// invalid logs what is wrong with a plan and says where it is from.
+func (l *leader) invalid(c Config, err error) error {
+	l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
+	return fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
 }
 
 // awaitAnnounced lets the outside see who leads before the fetch begins.
@@ -73,8 +85,7 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	l.n.log.Info("plan fetched", "event", "config_fetched", "origin", c.Origin, "revision", c.Revision, "config_version", c.Version, "bytes", len(c.Document))
 	checked, err := l.n.hooks.Check(c.Document)
 	if err != nil {
-		l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
-		return c, checked, fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
+		return c, checked, l.invalid(c, err)
 	}
 	for _, w := range checked.Warnings {
 		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
@@ -100,14 +111,16 @@ func (l *leader) recheck(ctx context.Context) error {
 		tried = c.Revision
 		checked, err := l.n.hooks.Check(c.Document)
 		if err != nil {
-			l.n.log.Error("the plan is still invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
+			_ = l.invalid(c, err) // logged: a later revision may be better
 			continue
 		}
 		if c, err = l.bundle(ctx, c, checked.Files); err != nil {
 			l.n.log.Error("the plan's files are still not to be had: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
 			continue
 		}
-		return l.beginFetched(ctx, c, checked)
+		if err := l.beginFetched(ctx, c, checked); !errors.Is(err, ErrRefused) {
+			return err
+		}
 	}
 	return nil
 }
@@ -121,7 +134,9 @@ var errNotWanted = errors.New("another plan has come first")
 
 // beginRun commits the config and a run of it. A run that is going stays, one
 // that has not started is replaced. While one run drains beside its successor
-// there is no room for a third: then it waits, at most until ctx ends.
+// there is no room for a third: then it waits, at most until ctx ends. Before
+// anything is committed this node has prepared the run: what it cannot run
+// (ErrRefused) is nobody's run.
 func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
 	l.beginning.Lock()
 	defer l.beginning.Unlock()
@@ -129,13 +144,18 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 	if checked.Seed != nil {
 		seed = *checked.Seed
 	}
+	id := newRunID(l.n.machine.State(), checked.RunID) // only a leader gives ids away, one at a time
+	if err := l.n.prepare(ctx, id, c, seed); err != nil {
+		return "", err
+	}
 	for {
 		s := l.n.machine.State()
 		if !posted && !fetches(tasks(s, true, l.n.opt.Hold)) {
+			l.n.prepared.forget(id)
 			return "", errNotWanted
 		}
 		run := Run{
-			ID: newRunID(s, checked.RunID), Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
+			ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
 			KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
 			Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
 		}
@@ -145,6 +165,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 			return run.ID, nil
 		}
 		if !errors.Is(err, errPhase) || s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
+			l.n.prepared.forget(id)
 			return "", err
 		}
 	}

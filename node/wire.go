@@ -67,6 +67,7 @@ type HelloReply struct {
 	Term       uint64
 	LeaderID   string // "" if none is known
 	LeaderAddr string
+	Refusal    string // why this node may not make the cluster and is about to end, "" mostly
 }
 
 // Grant asks a blank node to promise itself to a cluster that From wants to

@@ -22,8 +22,11 @@ type Error struct {
 	Message string `json:"message"`
 }
 
-// Error is "LINE:COLUMN: path: message".
+// Error is "LINE:COLUMN: path: message", without a place if there is none.
 func (e Error) Error() string {
+	if e.Line == 0 {
+		return e.text()
+	}
 	return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.text())
 }
 

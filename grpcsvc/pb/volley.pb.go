@@ -286,6 +286,7 @@ type HelloReply struct {
 	Term          uint64                 `protobuf:"varint,9,opt,name=term,proto3" json:"term,omitempty"`
 	LeaderId      string                 `protobuf:"bytes,10,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	LeaderAddr    string                 `protobuf:"bytes,11,opt,name=leader_addr,json=leaderAddr,proto3" json:"leader_addr,omitempty"`
+	Refusal       string                 `protobuf:"bytes,12,opt,name=refusal,proto3" json:"refusal,omitempty"` // why this node may not make the cluster and is about to end
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,6 +394,13 @@ func (x *HelloReply) GetLeaderId() string {
 func (x *HelloReply) GetLeaderAddr() string {
 	if x != nil {
 		return x.LeaderAddr
+	}
+	return ""
+}
+
+func (x *HelloReply) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
 	}
 	return ""
 }
@@ -1991,7 +1999,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x05nonce\x18\x02 \x01(\tR\x05nonce\x12%\n" +
 	"\x04from\x18\x03 \x01(\v2\x11.volley.v1.MemberR\x04from\x12\x16\n" +
 	"\x06expect\x18\x04 \x01(\x03R\x06expect\x12\x14\n" +
-	"\x05proto\x18\x05 \x01(\x03R\x05proto\"\xb4\x02\n" +
+	"\x05proto\x18\x05 \x01(\x03R\x05proto\"\xce\x02\n" +
 	"\n" +
 	"HelloReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
@@ -2007,7 +2015,8 @@ const file_volley_proto_rawDesc = "" +
 	"\tleader_id\x18\n" +
 	" \x01(\tR\bleaderId\x12\x1f\n" +
 	"\vleader_addr\x18\v \x01(\tR\n" +
-	"leaderAddr\"\r\n" +
+	"leaderAddr\x12\x18\n" +
+	"\arefusal\x18\f \x01(\tR\arefusal\"\r\n" +
 	"\vPingRequest\"]\n" +
 	"\x04Pong\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1f\n" +
