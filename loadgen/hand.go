@@ -112,9 +112,14 @@ func (h *hand) await(at time.Duration, precisely bool) bool {
 
 // pass waits until an arrival due at due may be sent; false at the end of the run.
 func (h *hand) pass(due time.Duration) bool {
-	now := h.crew.now()
-	at := h.crew.pacer.sluice.pass(due, now)
-	return at == now || h.await(at, false)
+	now, gate := h.crew.now(), h.crew.pacer.sluice
+	held := gate.pass(due, now)
+	for more := held.until > now; more; held, more = gate.again(held, h.crew.now()) {
+		if !h.await(held.until, false) {
+			return false
+		}
+	}
+	return true
 }
 
 // begin counts an arrival that is sent now.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -15,14 +16,15 @@ type turn struct {
 	at  time.Duration
 	act act
 	has ticket
+	in  pause
 }
 
 type act int
 
 const (
 	takes  act = iota // an arrival from the pacer
-	passes            // the sluice with it
-	sends
+	enters            // the sluice with it
+	leaves            // the sluice, and sends it
 )
 
 // turns is in the order of time.
@@ -42,11 +44,17 @@ func (q *turns) Pop() any {
 // start is an arrival that was sent.
 type start struct{ due, released, sent time.Duration }
 
-// playThrough is play with the sluice behind the pacer, as the crew has it.
-func playThrough(p *pacer, workers int, answered func(t time.Duration) time.Duration) (out []start) {
+// playThrough is play with the sluice behind the pacer, as the crew has it. awake
+// is when a worker that would do something at t gets to it.
+func playThrough(p *pacer, workers int, answered, awake func(t time.Duration) time.Duration) (out []start) {
 	q := make(turns, workers)
 	for len(q) > 0 {
 		w := &q[0]
+		if at := awake(w.at); at > w.at {
+			w.at = at
+			heap.Fix(&q, 0)
+			continue
+		}
 		switch w.act {
 		case takes:
 			t, _, ok := p.take(w.at)
@@ -54,10 +62,16 @@ func playThrough(p *pacer, workers int, answered func(t time.Duration) time.Dura
 				heap.Pop(&q)
 				continue
 			}
-			*w = turn{t.release, passes, t}
-		case passes:
-			*w = turn{p.sluice.pass(w.has.due, w.at), sends, w.has}
-		case sends:
+			*w = turn{at: t.release, act: enters, has: t}
+		case enters:
+			w.in, w.act = p.sluice.pass(w.has.due, w.at), leaves
+			w.at = max(w.at, w.in.until)
+		case leaves:
+			in, more := p.sluice.again(w.in, w.at)
+			if more {
+				w.in, w.at = in, in.until
+				break
+			}
 			out = append(out, start{w.has.due, w.has.release, w.at})
 			*w = turn{at: answered(w.at)}
 		}
@@ -65,6 +79,47 @@ func playThrough(p *pacer, workers int, answered func(t time.Duration) time.Dura
 	}
 	slices.SortFunc(out, func(a, b start) int { return cmp.Compare(a.due, b.due) })
 	return out
+}
+
+func atOnce(t time.Duration) time.Duration { return t }
+
+// TestAMachineThatStandsStillMakesNoClump: nobody runs for a while, as where
+// many programs share a CPU. All that fell due meanwhile does not go out at once.
+func TestAMachineThatStandsStillMakesNoClump(t *testing.T) {
+	const length = 4 * time.Second
+	for _, rate := range []float64{50, 1000, 7000, 20_000} {
+		for _, workers := range []int{10, 100, 400} {
+			for _, still := range []time.Duration{3 * time.Millisecond, 36 * time.Millisecond, 90 * time.Millisecond, 300 * time.Millisecond} {
+				t.Run(fmt.Sprintf("%v per s, %d workers, %v", rate, workers, still), func(t *testing.T) {
+					p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: length}, 0, time.Second)
+					out := playThrough(p, workers, func(t time.Duration) time.Duration { return t + 300*time.Microsecond }, func(t time.Duration) time.Duration {
+						if into := t % time.Second; t < 3*time.Second && into > 500*time.Millisecond && into < 500*time.Millisecond+still {
+							return t - into + 500*time.Millisecond + still
+						}
+						return t
+					})
+					if want := int(rate * length.Seconds()); len(out) != want {
+						t.Errorf("%d are sent, want %d", len(out), want)
+					}
+					var sent []time.Duration
+					for _, s := range out {
+						sent = append(sent, s.sent)
+					}
+					slices.Sort(sent)
+					most, end := 0, 0
+					for i, at := range sent {
+						for end < len(sent) && sent[end] < at+10*time.Millisecond {
+							end++
+						}
+						most = max(most, end-i)
+					}
+					if limit := math.Ceil(3*rate/100 + 1); float64(most) > limit {
+						t.Errorf("up to %d are sent in 10 ms, want at most %v", most, limit)
+					}
+				})
+			}
+		}
+	}
 }
 
 // TestBusyWorkersRecoverToo: a target whose answers take very different times
@@ -88,7 +143,7 @@ func TestBusyWorkersRecoverToo(t *testing.T) {
 					return until + took
 				}
 				return t + took
-			})
+			}, atOnce)
 			var released []time.Duration
 			late, n := 0, 0
 			for _, s := range out {

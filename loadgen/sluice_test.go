@@ -70,11 +70,11 @@ func (hanging) close()        {}
 func TestOnlyWhatIsLateIsHeld(t *testing.T) {
 	s := newSluice(schedule{curve: rpsCurve(100), share: everything()})
 	for range 20 {
-		if at := s.pass(time.Second, time.Second+time.Millisecond); at != time.Second+time.Millisecond {
+		if at := s.pass(time.Second, time.Second+time.Millisecond).until; at != time.Second+time.Millisecond {
 			t.Fatalf("a clump that is on time passes at %v", at)
 		}
 	}
-	if at := s.pass(time.Second, time.Second+2*time.Millisecond); at != time.Second+11*time.Millisecond {
+	if at := s.pass(time.Second, time.Second+2*time.Millisecond).until; at != time.Second+11*time.Millisecond {
 		t.Errorf("a late one after a clump passes at %v, want 10 ms after it", at)
 	}
 }
