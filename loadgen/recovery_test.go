@@ -24,7 +24,8 @@ type act int
 const (
 	takes  act = iota // an arrival from the pacer
 	enters            // the sluice with it
-	leaves            // the sluice, and sends it
+	leaves            // the sluice
+	sends
 )
 
 // turns is in the order of time.
@@ -64,14 +65,18 @@ func playThrough(p *pacer, workers int, answered, awake func(t time.Duration) ti
 			}
 			*w = turn{at: t.release, act: enters, has: t}
 		case enters:
-			w.in, w.act = p.sluice.pass(w.has.due, w.at), leaves
-			w.at = max(w.at, w.in.until)
-		case leaves:
-			in, more := p.sluice.again(w.in, w.at)
-			if more {
-				w.in, w.at = in, in.until
-				break
+			w.in, w.act = p.sluice.pass(w.has.due, w.at), sends
+			if w.in.until > w.at {
+				w.at, w.act = w.in.until, leaves
 			}
+		case leaves:
+			more := false
+			if w.in, more = p.sluice.again(w.in, w.at); more {
+				w.at = w.in.until
+			} else {
+				w.act = sends
+			}
+		case sends:
 			out = append(out, start{w.has.due, w.has.release, w.at})
 			*w = turn{at: answered(w.at)}
 		}
@@ -89,10 +94,14 @@ func TestAMachineThatStandsStillMakesNoClump(t *testing.T) {
 	const length = 4 * time.Second
 	for _, rate := range []float64{50, 1000, 7000, 20_000} {
 		for _, workers := range []int{10, 100, 400} {
+			again := workers == 100 // and for 7 ms of each 20
 			for _, still := range []time.Duration{3 * time.Millisecond, 36 * time.Millisecond, 90 * time.Millisecond, 300 * time.Millisecond} {
 				t.Run(fmt.Sprintf("%v per s, %d workers, %v", rate, workers, still), func(t *testing.T) {
 					p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: length}, 0, time.Second)
 					out := playThrough(p, workers, func(t time.Duration) time.Duration { return t + 300*time.Microsecond }, func(t time.Duration) time.Duration {
+						if into := t % (20 * time.Millisecond); again && t < 3*time.Second && into > 0 && into < 7*time.Millisecond {
+							return t - into + 7*time.Millisecond
+						}
 						if into := t % time.Second; t < 3*time.Second && into > 500*time.Millisecond && into < 500*time.Millisecond+still {
 							return t - into + 500*time.Millisecond + still
 						}

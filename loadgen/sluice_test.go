@@ -31,7 +31,7 @@ func TestAHiccupIsNoClump(t *testing.T) {
 			}
 			limit := 3*rate/100 + 1
 			if rate > 100 {
-				limit = 2.5*rate/100 + 1
+				limit = 2*rate/100 + 1
 			}
 			if float64(most) > limit || float64(most) < math.Floor(limit)-1 && rate > 100 {
 				t.Errorf("%v/s: up to %d in 10 ms, want about %v", rate, most, limit)
