@@ -101,15 +101,33 @@ func (a *app) Stop(ctx context.Context, tenant *string) (control.Stopped, error)
 	return out, nil
 }
 
-// Report returns the last result as JSON.
-func (a *app) Report(_ context.Context, scope string) ([]byte, error) {
-	if body := a.results.last(scope == control.ScopeNode); body != nil {
-		return body, nil
+// Report returns the running or last result as JSON. In a cluster there is none
+// of a run before it is judged: until then only each node's own.
+func (a *app) Report(ctx context.Context, scope string) ([]byte, error) {
+	if scope == control.ScopeNode || !a.set.Cluster.Enabled && a.going() {
+		return orNone(a.results.lastOwn())
 	}
-	if scope != control.ScopeNode && a.set.Cluster.Enabled {
-		return nil, fmt.Errorf("%w: this node has not judged a run (the leader has the cluster's result; ?scope=node shows this node's part)", control.ErrNoResult)
+	body, err := a.node.Result(ctx)
+	if errors.Is(err, node.ErrNoLeader) {
+		return nil, fmt.Errorf("%w: %w", control.ErrNoLeader, err)
 	}
-	return nil, control.ErrNoResult
+	if err == nil && body == nil && a.set.Cluster.Enabled {
+		return nil, fmt.Errorf("%w: the nodes' parts are merged when the run has ended, by the leader, which keeps the result (?scope=node shows this node's part as it stands)", control.ErrNoResult)
+	}
+	return orNone(body, err)
+}
+
+// going says whether this process generates load, or has not judged it yet.
+func (a *app) going() bool {
+	newest := a.runner.newest()
+	return newest != nil && a.results.judged(newest.RunID) == nil
+}
+
+func orNone(body []byte, err error) ([]byte, error) {
+	if err == nil && body == nil {
+		err = control.ErrNoResult
+	}
+	return body, err
 }
 
 // Cluster is GET /health/cluster.

@@ -128,9 +128,12 @@ func (a *app) wire() error {
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun
 	}
-	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged}
+	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged, newest: a.runner.newest}
+	if !a.set.Cluster.Enabled {
+		a.results.soFar = a.runner.soFar
+	}
 	opt.Self, opt.Runner = a.self, a.runner
-	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
+	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged}
 	if a.node, err = node.New(opt); err != nil {
 		return err
 	}
@@ -139,7 +142,8 @@ func (a *app) wire() error {
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
 		Drain: controlDrain,
 	})
-	a.loops = append(a.loops, a.lag.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
+	telling := &progress{log: a.log, screen: a.screen, newest: a.runner.newest}
+	a.loops = append(a.loops, a.lag.run, telling.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
 		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })
 	}
@@ -212,7 +216,7 @@ func (a *app) check(document []byte) (node.Checked, error) {
 	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
-		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
+		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
@@ -227,26 +231,6 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		c.Warnings = append(c.Warnings, w.String())
 	}
 	return c, nil
-}
-
-// inWords says what each node does.
-func inWords(p *plan.Plan) string {
-	workers := fmt.Sprint(p.Config.Workers)
-	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
-		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
-	}
-	who := "each node runs"
-	if p.Load.Scope == "cluster" {
-		who = "all nodes together run"
-	}
-	what := fmt.Sprintf("%s %s workers for %s, %s", who, workers, p.Config.Duration, p.Load.Model)
-	switch {
-	case p.Load.Target != nil:
-		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)
-	case p.Load.Min != nil && p.Load.Max != nil:
-		return fmt.Sprintf("%s from %g to %g iterations/s", what, *p.Load.Min, *p.Load.Max)
-	}
-	return what
 }
 
 // run lives the app and returns its exit code.

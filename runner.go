@@ -105,14 +105,16 @@ func (r *runner) Discard(runID string) {
 	r.engine.Discard(runID)
 }
 
-func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) (body []byte, err error) {
 	if err := r.share(ctx, run); err != nil {
 		return nil, err
 	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
 	var once sync.Once
-	summary, err := r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
+	defer func() { r.leave(run.ID, err) }()
+	var summary *stats.Summary
+	summary, err = r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
 		r.show(s)
 		if skew, ok := s.StartSkew(); ok {
 			once.Do(func() { started(s.FirstRequest(), skew) })
@@ -122,8 +124,8 @@ func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started
 		return nil, err
 	}
 	r.show(summary)
-	b, encodeErr := summary.Encode()
-	return b, errors.Join(err, encodeErr)
+	body, encodeErr := summary.Encode()
+	return body, errors.Join(err, encodeErr)
 }
 
 // share prepares a run whose load is divided once more: who takes part, and
@@ -220,6 +222,38 @@ func (r *runner) judged(runID string, alone bool, document []byte, merged *stats
 	}
 	return stats.NewJudge(p.Thresholds).Result(merged), nil
 }
+
+// soFar are the thresholds of a run that is going on.
+func (r *runner) soFar(s *stats.Summary) []stats.ThresholdResult {
+	r.mu.Lock()
+	document := r.jobs[s.RunID].job.Document
+	r.mu.Unlock()
+	rows, err := r.judged(s.RunID, false, document, s)
+	if err != nil {
+		return nil // the run is forgotten already
+	}
+	return rows
+}
+
+// leave is called when a run is over: one whose engine has not said how it ended
+// must not look as if it went on.
+func (r *runner) leave(runID string, failure error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.live == nil || r.live.RunID != runID || r.live.Ended {
+		return
+	}
+	last := *r.live
+	last.Ended, last.Failure = true, "the engine has not finished"
+	if failure != nil {
+		last.Failure = failure.Error()
+	}
+	r.live = &last
+	r.metrics.SetSummary(&last)
+}
+
+// newest is the newest summary of the run that started last, nil before the first.
+func (r *runner) newest() *stats.Summary { return r.figures().summary }
 
 // figures are what GET /health shows of the load.
 type figures struct {

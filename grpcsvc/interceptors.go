@@ -49,8 +49,8 @@ func (g *guard) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, h
 	return out, toStatus(err)
 }
 
-// stream does not ask for a deadline: InstallSnapshot and FetchData, the streams
-// that volley serves, do that themselves; health's Watch is meant to stay open.
+// stream does not ask for a deadline: InstallSnapshot, FetchData and FetchResult, the
+// streams that volley serves, do that themselves; health's Watch is meant to stay open.
 func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	defer g.recover(info.FullMethod, &err)
 	if err := g.admit(stream.Context(), info.FullMethod); err != nil {

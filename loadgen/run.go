@@ -198,6 +198,7 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s.Planned, s.Warmup = cfg.Duration, cfg.Warmup
 	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit
 	s.Workers = int64(r.work.wanted)
+	s.ThinkTimeScale, s.Scaled = r.job.Client.ThinkTimeScale, r.job.Client.ThinkTimeScale != 1
 	c.firstArrival(s)
 	if ended {
 		r.conclude(s, c.byNumber(), c.dry())

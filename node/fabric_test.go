@@ -173,6 +173,16 @@ func (w wireOf) FetchData(ctx context.Context, addr string, in FetchData, to io.
 	})
 }
 
+func (w wireOf) FetchResult(ctx context.Context, addr string, in FetchResult, to io.Writer) error {
+	return callErr(ctx, w, addr, "FetchResult", func(n *Node) error {
+		body, err := n.HandleFetchResult(ctx, in)
+		if err == nil {
+			_, err = to.Write(body)
+		}
+		return err
+	})
+}
+
 // dataPiece is what the fabric moves of a data file in one delay.
 const dataPiece = 100 << 10
 
@@ -213,7 +223,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 }
 
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak" and "run 10s files a,b"; "bad …" is invalid.
+// "run 10s id soak", "run 10s files a,b" and "run 10s ends 2s" (its iterations
+// are done by then); "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -225,7 +236,7 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second}
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) }}
 	fields := strings.Fields(text)
 	for i := 2; i+1 < len(fields); i += 2 {
 		switch fields[i] {
@@ -247,6 +258,7 @@ type fakeRunner struct {
 	version map[string]string
 	starts  map[string][]time.Time // run id -> first requests
 	ends    map[string]string      // run id -> cause
+	drain   time.Duration          // of a run that is ended early
 	data    map[string]string      // what the data files had, by name
 }
 
@@ -288,6 +300,10 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 	runID := run.ID
 	r.mu.Lock()
 	checked, _ := checkDocument([]byte(r.version[runID]))
+	lasts, drain := checked.Duration, r.drain
+	if _, ends, ok := strings.Cut(r.version[runID], " ends "); ok {
+		lasts, _ = time.ParseDuration(ends)
+	}
 	r.mu.Unlock()
 	cause := "done"
 	if sleep(ctx, time.Until(start)) {
@@ -295,7 +311,9 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 		r.starts[runID] = append(r.starts[runID], time.Now())
 		r.mu.Unlock()
 		started(time.Now(), time.Since(start))
-		sleep(ctx, time.Until(start.Add(checked.Duration)))
+		if !sleep(ctx, time.Until(start.Add(lasts))) {
+			<-time.After(drain)
+		}
 	}
 	var reason *StopReason
 	if errors.As(context.Cause(ctx), &reason) {
@@ -325,6 +343,18 @@ func (j *fakeJudge) judge(_ context.Context, o Outcome) int {
 	defer j.mu.Unlock()
 	j.outcomes = append(j.outcomes, o)
 	return j.code
+}
+
+// result is that of a run it has judged.
+func (j *fakeJudge) result(runID string) []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.outcomes {
+		if o.Run.ID == runID {
+			return fmt.Appendf(nil, "result of %s with %d reports", runID, len(o.Reports))
+		}
+	}
+	return nil
 }
 
 func (j *fakeJudge) all() []Outcome {

@@ -17,11 +17,12 @@ type leader struct {
 	since time.Time
 	crew  *crew
 
-	beginning sync.Mutex // one BeginRun at a time: each looks at what it replaces
+	beginning chan struct{} // held, as a lock that a context can give up on, by the one BeginRun at a time: each looks at what it replaces
 
 	mu       sync.Mutex
 	acks     map[string]map[string]Ack // run id -> server id -> its acknowledgement
 	left     map[string]bool           // servers that have applied the ending
+	departed map[string]bool           // servers that have left in order
 	leftNews chan struct{}             // closed when left grows
 	fetching bool
 	tried    string // revision of the source that was tried last
@@ -29,7 +30,7 @@ type leader struct {
 
 // lead is the leader's work, from the barrier on, until ctx ends.
 func (n *Node) lead(ctx context.Context) error {
-	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, leftNews: make(chan struct{})}
+	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, leftNews: make(chan struct{}), beginning: make(chan struct{}, 1)}
 	l.crew = newCrew(l)
 	if n.raft != nil {
 		if err := n.raft.raft.Barrier(barrierTimeout).Error(); err != nil {
@@ -76,7 +77,7 @@ func tasks(s *State, hasSource, hold bool) []task {
 	case !hasSource:
 	case s.Current == nil && s.Failure == nil:
 		list = append(list, task{kind: taskFetch})
-	case s.Current == nil && hold, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
+	case s.Current == nil && hold && s.Failure.ExitCode != ExitStopped, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
 		list = append(list, task{kind: taskRecheck})
 	}
 	for _, r := range s.Active() {
@@ -230,6 +231,13 @@ func (l *leader) allGone(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// hasDeparted says whether the member has left in order: then nobody waits for it.
+func (l *leader) hasDeparted(m Member) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.departed[m.ServerID]
 }
 
 func (l *leader) acknowledged(runID string, a Ack) {

@@ -104,7 +104,9 @@ func (n *Node) Run(ctx context.Context) Ending {
 		ending = n.endingOf(err)
 	}
 	n.draining.Store(true)
-	n.player.close(&StopReason{Cause: "exit"})
+	last, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	n.player.close(last, &StopReason{Cause: "exit"})
 	n.close()
 	return ending
 }
@@ -370,7 +372,7 @@ func (n *Node) waitsForPlan() (run string, waits bool) {
 	}
 	s := n.machine.State()
 	for _, r := range s.Active() {
-		if n.prepared.version(r.ID) == "" {
+		if n.prepared.version(r.ID) == "" && (r.StartAt == 0 || r.Participates(n.self.ServerID)) {
 			return r.ID, r.Phase != PhaseStopped
 		}
 	}

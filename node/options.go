@@ -41,13 +41,14 @@ type Checked struct {
 	Duration time.Duration
 	Grace    time.Duration
 	Warnings []string
-	Load     string   // in plain words, per node
-	Files    []string // that the document names, in its order
+	Load     func(nodes int) string // in plain words, for so many nodes
+	Files    []string               // that the document names, in its order
 }
 
 // Runner generates this node's load.
 type Runner interface {
-	// Prepare makes the config ready to run; its error is why this node refuses it.
+	// Prepare makes the config ready to run; its error is why this node refuses it,
+	// unless it wraps ErrEngine or ctx has ended.
 	// copies are the places of the config's files on this machine, by their names;
 	// they stay until the run has ended. It is nil if the config has none.
 	Prepare(ctx context.Context, runID string, c Config, copies map[string]string, seed int64) error
@@ -88,6 +89,8 @@ type Hooks struct {
 	Judge func(ctx context.Context, o Outcome) int
 	// Own is given this node's final summary, on every node.
 	Own func(r Run, summary Report)
+	// Result is the cluster's result of a run if this node has judged it, else nil.
+	Result func(runID string) []byte
 }
 
 // Wire is how a cluster's nodes talk.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,14 +32,18 @@ func (l *leader) fetch(ctx context.Context) error {
 		c, err = l.bundle(ctx, c, checked.Files)
 	}
 	if err == nil {
-		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) {
+		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrEngine) {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
+	code := ExitInvalid
+	if errors.Is(err, ErrEngine) {
+		code = ExitFailure
+	}
+	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: code, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
 // beginFetched begins a run of what the source had, unless a posted plan came
@@ -87,10 +92,14 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	if err != nil {
 		return c, checked, l.invalid(c, err)
 	}
+	l.warn(c, checked)
+	return c, checked, nil
+}
+
+func (l *leader) warn(c Config, checked Checked) {
 	for _, w := range checked.Warnings {
 		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
 	}
-	return c, checked, nil
 }
 
 // recheck waits for another revision of a source that failed, and tries each once.
@@ -138,8 +147,12 @@ var errNotWanted = errors.New("another plan has come first")
 // anything is committed this node has prepared the run: what it cannot run
 // (ErrRefused) is nobody's run.
 func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
-	l.beginning.Lock()
-	defer l.beginning.Unlock()
+	select {
+	case l.beginning <- struct{}{}:
+		defer func() { <-l.beginning }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 	seed := rand.Int64()
 	if checked.Seed != nil {
 		seed = *checked.Seed
@@ -161,10 +174,13 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
-			l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+			l.n.log.Info("run begun: "+checked.Load(len(run.Members)), "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
 			return run.ID, nil
 		}
-		if !errors.Is(err, errPhase) || s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
+		if !errors.Is(err, errPhase) {
+			return "", err // perhaps committed all the same: what is prepared is forgotten once the log has moved on
+		}
+		if s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
 			l.n.prepared.forget(id)
 			return "", err
 		}
@@ -219,7 +235,8 @@ func (l *leader) propose(ctx context.Context, c Command) error {
 }
 
 // deliver hands the run's config to every expected node and commits Ready
-// once the last of them has it, or Abort when one refuses or stays silent.
+// once the last of them has it, or Abort when one refuses or stays silent. One that
+// leaves in order meanwhile is not expected any more.
 func (l *leader) deliver(ctx context.Context, runID string) error {
 	s := l.n.machine.State()
 	r := s.Run(runID)
@@ -237,8 +254,11 @@ func (l *leader) deliver(ctx context.Context, runID string) error {
 		go func() { results <- l.handOver(work, r, s.Configs[r.Version], m) }()
 	}
 	var failed error
+	again := false // somebody has left: perhaps there are too few now
 	for range expected {
-		if err := <-results; err != nil && failed == nil {
+		err := <-results
+		again = again || errors.Is(err, errDeparted)
+		if err != nil && !errors.Is(err, errDeparted) && failed == nil {
 			failed = err
 			if errors.Is(err, ErrRefused) {
 				cancel() // another try would not help, nor would the others' acknowledgements
@@ -251,6 +271,9 @@ func (l *leader) deliver(ctx context.Context, runID string) error {
 	if failed != nil {
 		return l.abort(ctx, r, failed.Error())
 	}
+	if again {
+		return l.deliver(ctx, runID)
+	}
 	return l.propose(ctx, Command{Ready: &Ready{RunID: runID}})
 }
 
@@ -259,17 +282,16 @@ func (l *leader) deliver(ctx context.Context, runID string) error {
 func (l *leader) brief(ctx context.Context, runID string) error {
 	s := l.n.machine.State()
 	r := s.Run(runID)
+	asked := map[string]bool{}
+	var briefing sync.WaitGroup
+	defer briefing.Wait()
 	for r != nil {
 		for _, m := range l.n.members() {
-			if _, acked := l.ack(runID, m.ServerID); acked || r.Expects(m.ServerID) || !l.crew.seen(m.ServerID) {
+			if asked[m.ServerID] || r.Expects(m.ServerID) || !l.crew.seen(m.ServerID) {
 				continue
 			}
-			ack, err := l.distribute(ctx, r, s.Configs[r.Version], m)
-			if err != nil {
-				l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
-				continue
-			}
-			l.acknowledged(runID, ack)
+			asked[m.ServerID] = true
+			briefing.Go(func() { l.briefOne(ctx, r, s.Configs[r.Version], m) })
 		}
 		if !sleep(ctx, stewardEvery) {
 			break
@@ -278,11 +300,26 @@ func (l *leader) brief(ctx context.Context, runID string) error {
 	return nil
 }
 
+// briefOne hands the config to a late member, with as many tries as any other has.
+func (l *leader) briefOne(ctx context.Context, r *Run, c Config, m Member) {
+	for try := 1; try <= deliveryTries; try++ {
+		ack, err := l.distribute(ctx, r, c, m)
+		if err == nil {
+			l.acknowledged(r.ID, ack)
+			return
+		}
+		l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
+		if errors.Is(err, ErrRefused) || !sleep(ctx, jitter(stewardEvery)) {
+			return
+		}
+	}
+}
+
 // gather waits until enough members answer; members that came after BeginRun count.
 func (l *leader) gather(ctx context.Context, r *Run) ([]Member, error) {
 	deadline := time.Now().Add(l.n.opt.FormTimeout)
 	for {
-		expected := r.Members
+		expected := slices.DeleteFunc(slices.Clone(r.Members), l.hasDeparted)
 		for _, m := range l.n.members() {
 			if len(expected) < l.n.opt.Expect && !r.Expects(m.ServerID) && l.crew.seen(m.ServerID) {
 				expected = append(expected[:len(expected):len(expected)], m)
@@ -292,12 +329,27 @@ func (l *leader) gather(ctx context.Context, r *Run) ([]Member, error) {
 			return expected, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("only %d of %d nodes (CLUSTER_EXPECT) are members after %s: %s", len(expected), l.n.opt.Expect, l.n.opt.FormTimeout, names(expected))
+			return nil, fmt.Errorf("only %d of %d nodes (CLUSTER_EXPECT) are members after %s: %s; missing: %s",
+				len(expected), l.n.opt.Expect, l.n.opt.FormTimeout, names(expected), l.strangers(ctx))
 		}
 		if !sleep(ctx, rollCallFast) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// strangers are the addresses that discovery knows and no member has.
+func (l *leader) strangers(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	addrs, err := l.n.opt.Wire.Discovery.Addresses(ctx)
+	if err != nil {
+		return "unknown, " + err.Error()
+	}
+	members := l.n.members()
+	return orNone(slices.DeleteFunc(slices.Sorted(slices.Values(addrs)), func(addr string) bool {
+		return slices.ContainsFunc(members, func(m Member) bool { return m.Addr == addr })
+	}))
 }
 
 func names(members []Member) string {
@@ -316,6 +368,9 @@ func (l *leader) abort(ctx context.Context, r *Run, reason string) error {
 	return l.propose(ctx, Command{Abort: &Abort{RunID: r.ID, Ending: Ending{ExitCode: ExitCluster, Reason: reason, Exit: exit}}})
 }
 
+// errDeparted is what a hand-over to a node ends with that has left in order.
+var errDeparted = errors.New("it has left")
+
 // handOver gives the config to one node: a first try and three more.
 func (l *leader) handOver(ctx context.Context, r *Run, c Config, m Member) error {
 	backoff := 500 * time.Millisecond
@@ -331,6 +386,9 @@ func (l *leader) handOver(ctx context.Context, r *Run, c Config, m Member) error
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if l.hasDeparted(m) {
+			return errDeparted
 		}
 		last = err
 		if errors.Is(err, ErrRefused) {
@@ -360,6 +418,16 @@ func (l *leader) distribute(ctx context.Context, r *Run, c Config, m Member) (Ac
 	if m.ServerID == l.n.self.ServerID {
 		return l.n.take(ctx, in)
 	}
+	ack, err := l.send(ctx, in, m)
+	if err == nil && (ack.ServerID != m.ServerID || ack.Version != c.Version) {
+		err = fmt.Errorf("%s answers at %s, with config %s, not %s with %s", ack.ServerID, m.Addr, ack.Version, m.ServerID, c.Version)
+	}
+	return ack, err
+}
+
+// send is one try over the wire.
+func (l *leader) send(ctx context.Context, in Distribute, m Member) (Ack, error) {
+	c := in.Config
 	if len(c.Files) > 0 { // a transfer that makes progress is not cut
 		moving, tick, release := stalling(ctx, l.n.opt.ConfigTimeout)
 		defer release()

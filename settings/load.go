@@ -35,6 +35,11 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 	return s, c.warnings, c.err()
 }
 
+// LoadTerminal reads what commands that run nothing need, whatever the rest is.
+func LoadTerminal() Terminal {
+	return Terminal{NoColour: os.Getenv("NO_COLOR"), Kind: os.Getenv("TERM")}
+}
+
 func (c *checker) decode(v variable) {
 	switch err := v.decode(); {
 	case err == nil:

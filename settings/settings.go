@@ -13,6 +13,7 @@ type Settings struct {
 	Node     Identity
 	Control  Control
 	Log      Log
+	Terminal Terminal
 	Cluster  Cluster
 	Source   Source
 	Consul   Consul
@@ -61,6 +62,18 @@ type Log struct {
 	RustLog   string     `envconfig:"RUST_LOG" desc:"a level, or directives such as rust_loadtest=debug, when LOG_LEVEL is not set"`
 	Level     slog.Level // of LevelName
 }
+
+// Terminal is what every program is told of the terminal it writes to.
+type Terminal struct {
+	NoColour string `envconfig:"NO_COLOR" desc:"set to anything: no colour in the report"`
+	Kind     string `envconfig:"TERM" desc:"dumb: no colour, and no progress line that is drawn anew in place"`
+}
+
+// Dumb says that what has been written cannot be written over.
+func (t Terminal) Dumb() bool { return t.Kind == "dumb" }
+
+// Colour says whether a terminal may be given colours.
+func (t Terminal) Colour() bool { return t.NoColour == "" && !t.Dumb() }
 
 // Cluster is how this node finds others and lives with them.
 type Cluster struct {

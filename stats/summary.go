@@ -63,6 +63,10 @@ type Summary struct {
 	Slowest   []Slow // the slowest first, at most 20
 	Generator Generator
 
+	// ThinkTimeScale is what think times are multiplied by, if they are Scaled.
+	ThinkTimeScale float64
+	Scaled         bool
+
 	// Unit is load.unit, "" for iterations.
 	Unit string
 	// SamplePct is the share of requests in histograms, 0 or 100 for all.
