@@ -143,7 +143,7 @@ func seenOf(t *testing.T, document string) (seen sighting) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, err = newApp(set, newLogging(set.Log, io.Discard, io.Discard)); err != nil {
+	if a, err = newApp(set, newLogging(set, io.Discard, io.Discard)); err != nil {
 		return sighting{code: exitCodeOf(err)}
 	}
 	if seen.code = a.run(t.Context()); seen.code != node.ExitInvalid {
