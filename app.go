@@ -115,6 +115,7 @@ func (a *app) wire() error {
 	opt := node.Options{
 		Source: source.Source, SourceName: source.name, SourceHash: source.hash, RecheckEvery: recheckEvery,
 		ConfigTimeout: a.set.Source.Timeout, StartDelay: standaloneDelay, KeepAlive: a.set.Run.KeepAlive,
+		Ephemeral: a.set.Ephemeral.On, ScrapeDelay: a.set.Ephemeral.ScrapeDelay,
 		Data:         dataFiles{source.Source, a.set.Run.DataDir},
 		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
 	}
@@ -124,7 +125,10 @@ func (a *app) wire() error {
 			return err
 		}
 	}
-	a.runner = &runner{engine: engine, self: a.self, metrics: a.metrics, client: clientOf(a.set), dataDir: a.set.Run.DataDir, jobs: map[string]prepared{}}
+	a.runner = &runner{
+		engine: engine, self: a.self, tenant: a.set.Node.Tenant, metrics: a.metrics, log: a.log, client: clientOf(a.set), dataDir: a.set.Run.DataDir,
+		standbyRequest: standbyRequest(a.set), jobs: map[string]prepared{},
+	}
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun
 	}
@@ -133,7 +137,9 @@ func (a *app) wire() error {
 		a.results.soFar = a.runner.soFar
 	}
 	opt.Self, opt.Runner = a.self, a.runner
-	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged}
+	opt.Hooks = node.Hooks{
+		Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged, Standby: a.runner.standBy,
+	}
 	if a.node, err = node.New(opt); err != nil {
 		return err
 	}
@@ -142,6 +148,13 @@ func (a *app) wire() error {
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
 		Drain: controlDrain,
 	})
+	if a.set.Registry.Registers() {
+		registrar, err := newRegistrar(a.set, a.log)
+		if err != nil {
+			return invalid(err)
+		}
+		a.loops = append(a.loops, registrar.run)
+	}
 	telling := &progress{log: a.log, screen: a.screen, newest: a.runner.newest}
 	a.loops = append(a.loops, a.lag.run, telling.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
@@ -215,8 +228,10 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		return node.Checked{}, plan.Locate(document, err.Error())
 	}
 	c := node.Checked{
-		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
-		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
+		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, StayUp: p.Standby != nil,
+		Standby: p.Standby != nil && p.Standby.RPS > 0 && p.Standby.Workers > 0,
+		Files:   p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop,
+		Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
@@ -228,7 +243,7 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		c.Warnings = append(c.Warnings, need.String())
 	}
 	for _, w := range warnings {
-		c.Warnings = append(c.Warnings, w.String())
+		c.Warnings = append(c.Warnings, w.Of(document))
 	}
 	return c, nil
 }
@@ -248,6 +263,7 @@ func (a *app) run(ctx context.Context) int {
 	defer context.AfterFunc(gctx, endNode)()
 	ending := a.node.Run(nodeCtx)
 	failed := gctx.Err() != nil && loops.Err() == nil
+	a.selfDestruct()
 	stop()
 	err := g.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {

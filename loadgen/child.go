@@ -105,6 +105,9 @@ func (c *Child) Prepare(ctx context.Context, job Job) error {
 	case <-p.dead:
 		return p.death
 	case <-ctx.Done():
+		// What nobody waits for any more must not stay in the child for ever.
+		_ = p.link.send(message{Kind: kindStop, ID: call.id})
+		_ = p.link.send(message{Kind: kindDiscard, RunID: job.RunID})
 		return fmt.Errorf("prepare run %s: no answer of the engine child: %w", job.RunID, ctx.Err())
 	}
 }

@@ -15,6 +15,7 @@ type Job struct {
 	Document      []byte // the YAML plan, already validated by the caller's build
 	NodeID        string
 	Region        string
+	Tenant        string // where the plan names none
 	Seed          int64
 	Client        Client
 	Files         Files

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -193,7 +194,7 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s, cfg := r.rec.Summary(), &r.plan.Config
 	s.RunID, s.ConfigVersion = r.job.RunID, r.job.ConfigVersion
-	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, r.plan.Metadata.Tenant
+	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, cmp.Or(r.plan.Metadata.Tenant, r.job.Tenant)
 	s.StartedAt, s.Elapsed = r.base.Round(0), max(time.Since(r.base), 0)
 	s.Planned, s.Warmup = cfg.Duration, cfg.Warmup
 	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit

@@ -84,11 +84,14 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	l.mu.Lock()
 	l.tried = c.Revision
 	l.mu.Unlock()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrInvalid) {
 		return c, Checked{}, err
 	}
 	l.n.log.Info("plan fetched", "event", "config_fetched", "origin", c.Origin, "revision", c.Revision, "config_version", c.Version, "bytes", len(c.Document))
-	checked, err := l.n.hooks.Check(c.Document)
+	var checked Checked
+	if err == nil {
+		checked, err = l.n.hooks.Check(c.Document)
+	}
 	if err != nil {
 		return c, checked, l.invalid(c, err)
 	}
@@ -169,8 +172,9 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		run := Run{
 			ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
-			KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
-			Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+			KeepAlive: l.n.opt.KeepAlive || l.n.opt.Ephemeral || checked.StayUp || l.n.opt.SourceName == SourceNone,
+			Standby:   checked.Standby, Ephemeral: l.n.opt.Ephemeral,
+			Hold: l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {

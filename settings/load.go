@@ -25,6 +25,8 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 	c.refuseLater(&later)
 	c.checkRun(&s)
 	c.checkIdentity(&s, hostname)
+	c.checkEphemeral(&s)
+	c.checkRegistry(&s)
 	c.checkControl(&s)
 	c.checkLog(&s)
 	c.checkCluster(&s)

@@ -9,15 +9,17 @@ import (
 // and aliases and derived defaults resolved. A field with an envconfig tag is
 // one variable and holds its effective value.
 type Settings struct {
-	Run      Run
-	Node     Identity
-	Control  Control
-	Log      Log
-	Terminal Terminal
-	Cluster  Cluster
-	Source   Source
-	Consul   Consul
-	LoadPlan LoadPlan
+	Run       Run
+	Ephemeral Ephemeral
+	Node      Identity
+	Registry  Registry
+	Control   Control
+	Log       Log
+	Terminal  Terminal
+	Cluster   Cluster
+	Source    Source
+	Consul    Consul
+	LoadPlan  LoadPlan
 
 	set map[string]bool // variables that are set and not empty
 }
@@ -42,7 +44,7 @@ type Identity struct {
 	ID              string `envconfig:"CLUSTER_NODE_ID" desc:"label and name of the node, unique among live members; default HOSTNAME, else the host's name"`
 	Name            string `envconfig:"NODE_NAME" desc:"node_name in answers of the control API; default CLUSTER_NODE_ID"`
 	Region          string `envconfig:"CLUSTER_REGION" default:"local" desc:"label region"`
-	Tenant          string `envconfig:"TENANT" desc:"label tenant where the plan names none"`
+	Tenant          string `envconfig:"TENANT" desc:"label tenant: instead of a plan file's, and for a posted plan that names none"`
 	MetricNamespace string `envconfig:"METRIC_NAMESPACE" default:"volley" desc:"prefix of metric names; rust_loadtest keeps its dashboards working"`
 }
 
@@ -130,8 +132,9 @@ type Consul struct {
 }
 
 // LoadPlan is the plan as the environment describes it. Standalone only: in a
-// cluster the leader's document alone describes the load. IsSet tells a value
-// that was given from a default.
+// cluster the leader's document alone describes the load. Beside a plan, what
+// is set beats a file and is beaten by a posted one. IsSet tells a value that was
+// given from a default.
 type LoadPlan struct {
 	TargetURL       string         `envconfig:"TARGET_URL" desc:"full URL that is requested"`
 	RequestType     string         `envconfig:"REQUEST_TYPE" default:"GET" desc:"GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS"`
@@ -177,14 +180,7 @@ type laterVariables struct {
 	MemoryWarning     float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"0" max:"100" desc:"memory guard"`
 	MemoryCritical    float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"0" max:"100" desc:"memory guard"`
 	AutoDisable       bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard"`
-	RegistryURL       string        `envconfig:"NODE_REGISTRY_URL" desc:"registration with the web application"`
-	RegistryKey       Secret        `envconfig:"AUTO_REGISTER_PSK" desc:"registration with the web application"`
-	BaseURL           string        `envconfig:"NODE_BASE_URL" desc:"registration with the web application"`
-	Tags              string        `envconfig:"NODE_TAGS" default:"{}" desc:"registration with the web application"`
-	RegistryInterval  string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect"`
-	Ephemeral         bool          `envconfig:"EPHEMERAL" default:"false" desc:"end the node after its first run"`
-	SelfDestruct      Secret        `envconfig:"SELF_DESTRUCT_CMD" desc:"command at the end of an ephemeral node"`
-	ScrapeDelay       time.Duration `envconfig:"EPHEMERAL_FINAL_SCRAPE_DELAY" default:"60s" desc:"how long an ephemeral node stays for a last scrape"`
+	RegistryInterval  string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
 }
 
 // IsSet reports whether the variable of that name is set and not empty.
