@@ -30,6 +30,8 @@ type results struct {
 	// soFar are the thresholds of a run that is going on; nil in a cluster, where
 	// they are judged on what all nodes have reported.
 	soFar func(*stats.Summary) []stats.ThresholdResult
+	// interval is this node's view of the end of a run, nil if it has none.
+	interval func(runID string) *stats.IntervalResult
 
 	mu      sync.Mutex
 	cluster kept // the last run that this node has judged
@@ -102,6 +104,9 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 		return nil, err
 	}
 	result.Plan = planName(o.Config.Document)
+	if scope == stats.ScopeNode {
+		result.LastInterval = r.interval(o.Run.ID)
+	}
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
 		if !t.OK {
@@ -172,6 +177,7 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
+	result.LastInterval = r.interval(run.ID)
 	body, err := encode(result)
 	if err != nil {
 		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)

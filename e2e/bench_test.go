@@ -170,6 +170,7 @@ type containerSpec struct {
 	ports     []string          // published, such as "8080/tcp"
 	onCluster bool              // on the cluster's network as well
 	user      string            // "uid:gid", else root
+	memory    int64             // limit in bytes, 0 for none
 	beside    *container        // that is running, and whose network it shares, published ports included
 }
 
@@ -216,8 +217,15 @@ func (b *bench) request(spec containerSpec, ctlIP string) tc.ContainerRequest {
 	if spec.beside != nil {
 		request.ExposedPorts, request.Networks, request.NetworkAliases, request.EndpointSettingsModifier = nil, nil, nil, nil
 		request.ConfigModifier = func(config *containerConfig) { config.User = spec.user }
-		request.HostConfigModifier = func(host *dockercontainer.HostConfig) {
-			host.NetworkMode = dockercontainer.NetworkMode("container:" + spec.beside.handle.GetContainerID())
+	}
+	switch {
+	case spec.memory > 0:
+		request.HostConfigModifier = func(config *hostConfig) {
+			config.Memory, config.MemorySwap = spec.memory, spec.memory // no swap beside it
+		}
+	case spec.beside != nil:
+		request.HostConfigModifier = func(config *hostConfig) {
+			config.NetworkMode = dockercontainer.NetworkMode("container:" + spec.beside.handle.GetContainerID())
 		}
 	}
 	for path, content := range spec.files {

@@ -20,6 +20,9 @@ import (
 // containerConfig is the engine's type of a container's own settings.
 type containerConfig = dockercontainer.Config
 
+// hostConfig is the engine's type of what the machine gives a container.
+type hostConfig = dockercontainer.HostConfig
+
 // container is one container of a bench: what may be done to it and seen of it.
 // Its methods fail the bench's test when the engine refuses.
 type container struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -223,8 +224,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 }
 
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak", "run 10s files a,b" and "run 10s ends 2s" (its iterations
-// are done by then); "bad …" is invalid.
+// "run 10s id soak", "run 10s files a,b", "run 10s standby on" and "run 10s ends 2s"
+// (its iterations are done by then); "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -246,6 +247,8 @@ func checkDocument(document []byte) (Checked, error) {
 			c.RunID = fields[i+1]
 		case "files":
 			c.Files = strings.Split(fields[i+1], ",")
+		case "standby":
+			c.StayUp, c.Standby = true, true
 		}
 	}
 	return c, nil
@@ -260,6 +263,7 @@ type fakeRunner struct {
 	ends    map[string]string      // run id -> cause
 	drain   time.Duration          // of a run that is ended early
 	data    map[string]string      // what the data files had, by name
+	resting []string               // run ids whose standby load is going
 }
 
 func newFakeRunner() *fakeRunner {
@@ -294,6 +298,23 @@ func (r *fakeRunner) holds() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.version)
+}
+
+func (r *fakeRunner) standby(ctx context.Context, run Run, c Config) {
+	r.mu.Lock()
+	r.resting = append(r.resting, run.ID+" "+string(c.Document))
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.resting, run.ID+" "+string(c.Document))
+	r.resting = slices.Delete(r.resting, i, i+1)
+}
+
+func (r *fakeRunner) rests() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.resting, ", ")
 }
 
 func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {

@@ -148,6 +148,9 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		return Ack{}, fmt.Errorf("%w: the plan has %d bytes (at most %d)", ErrRefused, len(in.Config.Document), MaxDocument)
 	}
 	if err := n.prepare(ctx, in.RunID, in.Config, in.Seed); err != nil {
+		if ctx.Err() != nil {
+			return Ack{}, err // nobody waits for it: the run was replaced or stopped, or the leader tries again
+		}
 		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
 		return Ack{}, err
 	}
@@ -322,7 +325,10 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
 		}
 	}
-	if len(active) == 0 {
+	switch r := s.StandsBy(); {
+	case r != nil:
+		return l.standDown(ctx, r, in)
+	case len(active) == 0:
 		return Stopped{}, l.stopFetching(ctx, s, in)
 	}
 	for i := len(active) - 1; i >= 0; i-- { // the prepared one first, so that it does not move up

@@ -80,6 +80,7 @@ const (
 	taskBrief     = "brief"     // hand it to members that came later, too
 	taskSchedule  = "schedule"  // decide the start
 	taskSupervise = "supervise" // see the run through to its verdict
+	taskDissolve  = "dissolve"  // an ephemeral node leaves, after a last scrape
 )
 
 // tasks says what a leader has to do in a state: the deciding, apart from the doing.
@@ -94,6 +95,9 @@ func tasks(s *State, hasSource, hold bool) []task {
 		list = append(list, task{kind: taskFetch})
 	case s.Current == nil && hold && s.Failure.ExitCode != ExitStopped, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
 		list = append(list, task{kind: taskRecheck})
+	}
+	if r := s.Rested; r != nil && r.Ephemeral && len(s.Active()) == 0 {
+		list = append(list, task{taskDissolve, r.ID})
 	}
 	for _, r := range s.Active() {
 		switch r.Phase {
@@ -183,6 +187,8 @@ func (l *leader) do(ctx context.Context, t task) error {
 		return l.brief(ctx, t.run)
 	case taskSchedule:
 		return l.schedule(ctx, t.run)
+	case taskDissolve:
+		return l.dissolve(ctx, t.run)
 	default:
 		return l.supervise(ctx, t.run)
 	}

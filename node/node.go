@@ -77,7 +77,7 @@ func (e *exit) Error() string { return e.Reason }
 // for good, or ctx is cancelled (a signal): then it leaves in order within
 // Options.DrainTimeout. The ending carries the process's exit code.
 func (n *Node) Run(ctx context.Context) Ending {
-	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil)
+	n.log.Info("node started", append([]any{"event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil}, n.opt.About...)...)
 	if removed := n.data.sweep(); removed > 0 {
 		n.log.Info("removed data files that killed processes had left", "folders", removed)
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // Source is where the leader gets the plan. The document may be wrong in any
-// way; Check finds out.
+// way; Check finds out, unless the source has: then its error is an ErrInvalid.
 type Source interface {
 	Fetch(ctx context.Context) (Config, error)
 }
@@ -36,7 +36,8 @@ type Checked struct {
 	Version  string // of the document
 	RunID    string // "" to mint one
 	Tenant   string
-	Standby  bool // the plan wants the nodes to stay up
+	StayUp   bool // the plan wants the nodes to stay up
+	Standby  bool // and has load for that time
 	Seed     *int64
 	Duration time.Duration
 	Grace    time.Duration
@@ -91,6 +92,9 @@ type Hooks struct {
 	Own func(r Run, summary Report)
 	// Result is the cluster's result of a run if this node has judged it, else nil.
 	Result func(runID string) []byte
+	// Standby generates, on every node that took part in r, the load that its
+	// plan c has for the time after it, until ctx ends. What it sends is in no result.
+	Standby func(ctx context.Context, r Run, c Config)
 }
 
 // Wire is how a cluster's nodes talk.
@@ -128,9 +132,12 @@ type Options struct {
 	ReapAfter     time.Duration
 	MaxClockError time.Duration // 0: off
 	KeepAlive     bool
-	Hold          bool // CLUSTER_ON_ABORT=hold
+	Ephemeral     bool          // leave ScrapeDelay after the first run that finishes, unless another begins
+	ScrapeDelay   time.Duration // how long an ephemeral node can still be asked for its metrics
+	Hold          bool          // CLUSTER_ON_ABORT=hold
 	DrainTimeout  time.Duration
 	Log           *slog.Logger
+	About         []any     // what the line node_started says besides, keys and values
 	Identity      *Identity // nil: standalone
 }
 

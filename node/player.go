@@ -18,7 +18,8 @@ type player struct {
 	n     *Node
 	mu    sync.Mutex
 	plays map[string]*play
-	over  bool // nothing is armed any more
+	rest  *rest // what is done while no run is in hand, nil for nothing
+	over  bool  // nothing is armed any more
 	wg    sync.WaitGroup
 }
 
@@ -84,6 +85,7 @@ func (p *player) follow(ctx context.Context, s *State) {
 		}
 	}
 	p.endOthers(s)
+	p.standBy(s)
 	p.n.prepared.discard(s)
 	p.n.tidyData(s)
 	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
@@ -235,6 +237,7 @@ func (p *player) close(ctx context.Context, reason *StopReason) {
 	for _, pl := range p.plays {
 		pl.cancel(reason)
 	}
+	p.rest.end(reason)
 	p.mu.Unlock()
 	over := make(chan struct{})
 	go func() {

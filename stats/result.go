@@ -49,6 +49,13 @@ type Result struct {
 	// PercentileSource is "sampled" or "off" if histograms do not hold all.
 	PercentileSource string `json:"percentiles,omitempty"`
 	SamplePct        int64  `json:"sample_pct,omitempty"` // of requests in them
+	// MemorySavingSinceS is since when of the run, in seconds, memory was short:
+	// new steps and scenarios are counted as "other", and phases are not recorded.
+	MemorySavingSinceS float64 `json:"memory_saving_since_s,omitempty"`
+	// FoldedLabels is how many steps and scenarios are counted as "other".
+	FoldedLabels int64 `json:"folded_labels,omitempty"`
+	// LastInterval is the end of the run apart; of a single node, if it has such a view.
+	LastInterval *IntervalResult `json:"last_interval,omitempty"`
 
 	Target     Target      `json:"target"`
 	LateStarts LateStarts  `json:"late_starts"`

@@ -83,6 +83,10 @@ type Summary struct {
 	Histograms      int64 // that hold samples
 	HistogramBytes  int64 // about, in the engine
 
+	// SavingSince is since when of the run memory was saved (see Recorder.Save);
+	// 0 is never. Of a merged summary it is the earliest.
+	SavingSince time.Duration
+
 	Pool Pool // what the run's config says of idle connections
 }
 

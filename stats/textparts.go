@@ -36,11 +36,18 @@ func (r *Result) textNotes(p *page) {
 	switch r.PercentileSource {
 	case "":
 	case "sampled":
-		p.line(label("percentiles"), cell{fmt.Sprintf("sampled: of %d %% of the requests", r.SamplePct), yellow})
+		p.line(label("percentiles"), cell{fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct), yellow})
 	default:
 		p.line(label("percentiles"), cell{r.PercentileSource, yellow})
 	}
+	if n := r.FoldedLabels; n > 0 {
+		p.line(label("labels"), cell{fmt.Sprintf("%d steps and scenarios are counted together as other", n), yellow})
+	}
+	if at := r.MemorySavingSinceS; at > 0 {
+		p.line(label("memory"), cell{"short since " + seconds(at) + ": from then on no new labels and no phases", yellow})
+	}
 	r.textThinkTimes(p)
+	r.textInterval(p)
 }
 
 // textThinkTimes marks a run whose think times were not those of the plan.

@@ -127,7 +127,7 @@ func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator
 	return []*time.Duration{
 		&s.Elapsed, &s.Planned, &s.Warmup, &s.FirstDue, &s.FirstSent,
-		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout,
+		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince,
 	}
 }
 

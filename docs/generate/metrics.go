@@ -123,6 +123,7 @@ func busyRun() *stats.Summary {
 		Phases: &stats.Phases{DNS: time.Millisecond}})
 	shard.Iteration(stats.Iteration{Duration: time.Millisecond})
 	s := r.Summary()
+	s.RunID = "run" // without one it would be what is sent in standby
 	s.Pool = stats.Pool{Limited: true, MaxIdlePerHost: 1, IdleTimeout: time.Second}
 	return s
 }
