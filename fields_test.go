@@ -232,7 +232,7 @@ func TestTheLoadOfANodeOrOfAllTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		engine := loadgen.NewInProcess(slog.New(slog.DiscardHandler))
-		r := &runner{engine: engine, self: self, metrics: metrics, client: loadgen.Client{ThinkTimeScale: 1}, jobs: map[string]prepared{}}
+		r := &runner{engine: engine, self: self, metrics: metrics, client: loadgen.Client{ThinkTimeScale: 1}, jobs: map[string]prepared{}, playing: map[string]*playing{}}
 		c := node.Config{Version: plan.Version([]byte(document)), Source: node.SourcePost, Document: []byte(document)}
 		if err := r.Prepare(t.Context(), "r", c, nil, 1); err != nil {
 			t.Fatal(err)
