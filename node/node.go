@@ -321,11 +321,6 @@ func (n *Node) followOut(ctx context.Context) error {
 	}
 	ending := *n.machine.State().Leaving()
 	n.draining.Store(true)
-	if n.raft != nil && !n.raft.leads() {
-		if err := n.raft.rest(); err != nil {
-			n.log.Warn(err.Error())
-		}
-	}
 	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	for n.leading.Load() == nil && deadline.Err() == nil {

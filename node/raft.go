@@ -23,8 +23,6 @@ const (
 	barrierTimeout   = 10 * time.Second
 	barrierRetry     = 500 * time.Millisecond
 	maxVoters        = 5
-	// restTimeout is longer than a node takes to leave.
-	restTimeout = 10 * leaveTimeout
 )
 
 // consensus is this process's seat in Raft: in memory, under an identity that
@@ -131,21 +129,6 @@ func (c *consensus) Bootstrap(servers []Member, self string) error {
 	rc.HeartbeatTimeout = heartbeatTimeout - time.Millisecond
 	if err := c.raft.ReloadConfig(rc); err != nil {
 		return fmt.Errorf("hasten the first election: %w", err)
-	}
-	return nil
-}
-
-// leads says whether Raft leads here, whatever this node has made of it yet.
-func (c *consensus) leads() bool { return c.raft.State() == raft.Leader }
-
-// rest makes a follower that leaves for good call no election for as long as it
-// is still there. A leader must not rest: the pace of its heartbeats hangs on
-// the same figure.
-func (c *consensus) rest() error {
-	rc := c.raft.ReloadableConfig()
-	rc.HeartbeatTimeout, rc.ElectionTimeout = restTimeout, restTimeout
-	if err := c.raft.ReloadConfig(rc); err != nil {
-		return fmt.Errorf("call no more elections: %w", err)
 	}
 	return nil
 }
