@@ -133,7 +133,7 @@ func (a *app) wire() error {
 		}
 	}
 	a.runner = &runner{
-		engine: engine, self: a.self, tenant: a.set.Node.Tenant, metrics: a.metrics, log: a.log, client: clientOf(a.set), recording: recordingOf(a.set.Memory),
+		engine: engine, self: a.self, tenant: a.set.Node.Tenant, clustered: a.set.Cluster.Enabled, metrics: a.metrics, log: a.log, client: clientOf(a.set), recording: recordingOf(a.set.Memory),
 		rotation: a.set.Memory.Rotation, dataDir: a.set.Run.DataDir, standbyRequest: standbyRequest(a.set), jobs: map[string]prepared{}, playing: map[string]*playing{},
 	}
 	a.guard.engine, a.guard.end = engine, a.runner.starve

@@ -27,6 +27,8 @@ type runner struct {
 	dataDir string // DATA_DIR
 	tenant  string // TENANT: where a plan names none
 
+	clustered bool
+
 	recording loadgen.Recording
 	rotation  time.Duration // of the view of the last interval, 0 for none
 
@@ -99,7 +101,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Apart: r.clustered, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {

@@ -17,6 +17,7 @@ type Job struct {
 	Region        string
 	Tenant        string // where the plan names none
 	Seed          int64
+	Apart         bool // others run the same plan: this node's draws are its own, by its name
 	Client        Client
 	Files         Files
 	Share         Share

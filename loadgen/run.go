@@ -81,15 +81,15 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 	return r, nil
 }
 
-// seedOf mixes the node in: nodes that draw alike would send alike at the same
-// instant. Nodes that share one curve must agree on its arrivals, and no two of
-// them have the same one.
+// seedOf mixes the node in where there are others: nodes that draw alike would
+// send alike at the same instant. Nodes that share one curve must agree on its
+// arrivals, and no two of them have the same one.
 func seedOf(job Job, p *plan.Plan) uint64 {
 	seed := job.Seed
 	if p.Config.Seed != nil {
 		seed = *p.Config.Seed
 	}
-	if len(job.Share.Weights) > 0 {
+	if len(job.Share.Weights) > 0 || !job.Apart {
 		return uint64(seed)
 	}
 	h := fnv.New64a()

@@ -130,7 +130,10 @@ func TestScenariosAreDrawnByWeightAndSeed(t *testing.T) {
 		t.Error("another seed draws the same")
 	}
 	p := &plan.Plan{}
-	if seedOf(Job{NodeID: "a", Seed: 1}, p) == seedOf(Job{NodeID: "b", Seed: 1}, p) {
+	if seedOf(Job{NodeID: "a", Seed: 1}, p) != seedOf(Job{NodeID: "b", Seed: 1}, p) {
+		t.Error("a node on its own draws by its name: a run does not repeat on another host")
+	}
+	if seedOf(Job{NodeID: "a", Seed: 1, Apart: true}, p) == seedOf(Job{NodeID: "b", Seed: 1, Apart: true}, p) {
 		t.Error("two nodes draw alike")
 	}
 }
