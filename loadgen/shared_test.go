@@ -86,9 +86,8 @@ func TestSharedConnectionsAreOpenBeforeTheStart(t *testing.T) {
 			e := loadgen.NewInProcess(log)
 			prepare(t, e, visit{config: protocol + ", " + config, steps: "[{request: {method: GET, path: /}}]", workers: 4}.job(target.URL))
 			early, start := make(chan int, 1), time.Now().Add(300*time.Millisecond)
-			timer := time.AfterFunc(270*time.Millisecond, func() { early <- target.connections() })
+			time.AfterFunc(time.Until(start)-30*time.Millisecond, func() { early <- target.connections() })
 			s, err := e.Run(t.Context(), "r", start, nil)
-			timer.Stop()
 			if err != nil || s.ErrorCount() != 0 {
 				t.Fatalf("%v, errors %v", err, s.Errors)
 			}
