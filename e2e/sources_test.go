@@ -88,10 +88,11 @@ func sourceAwayAndBack(t *testing.T, b *bench, target *target, store planStore) 
 	plan := l.plan(target.base())
 	store.put(plan)
 	store.away()
-	nodes := sourceNodes(t, b, store.settings(), env{"CLUSTER_CONFIG_TIMEOUT_SECS": "25"})
+	nodes := sourceNodes(t, b, store.settings(), env{"CLUSTER_CONFIG_TIMEOUT_SECS": "40"})
 	leader, _ := waitLeader(t, nodes, formTime)
 	leader.waitPhase(formTime, "fetching")
-	always(t, 3*time.Second, "the leader goes on trying", func() error {
+	// Longer than the 10 s of a single try, which could outlast a shorter absence.
+	always(t, 12*time.Second, "the leader goes on trying", func() error {
 		if health, err := leader.tryCluster(); err != nil || health.Phase != "fetching" {
 			return fmt.Errorf("phase %q, %w", health.Phase, err)
 		}
