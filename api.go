@@ -23,33 +23,50 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 	if a.node.Draining() {
 		return control.Accepted{}, control.ErrDraining
 	}
-	if err := problemsOf(yaml); err != nil {
+	document, err := a.merge(yaml, plan.DocumentWins, "POST /config")
+	if err != nil {
+		return control.Accepted{}, invalidPlan(err)
+	}
+	if err := a.problemsOf(document, yaml); err != nil {
 		return control.Accepted{}, err
 	}
-	s, err := a.node.Submit(ctx, yaml)
+	s, err := a.node.Submit(ctx, document)
 	if err != nil {
 		return control.Accepted{}, apiError(err)
 	}
-	return control.Accepted{RunID: s.RunID, ConfigVersion: s.Version, NodeID: s.NodeID}, nil
+	out := control.Accepted{RunID: s.RunID, ConfigVersion: s.Version, NodeID: s.NodeID, NodeName: s.NodeID}
+	if s.NodeID == a.self.NodeID {
+		out.NodeName = a.set.Node.Name
+	}
+	return out, nil
 }
 
-// problemsOf lists every mistake of a document, and what this version cannot run.
-func problemsOf(yaml []byte) error {
-	p, _, err := plan.Parse(yaml)
-	if err == nil {
-		if notes := loadgen.Unsupported(p); len(notes) > 0 {
-			err = plan.Locate(yaml, strings.Join(notes, "\n"))
-		}
-	}
+// invalidPlan lists every mistake of a document.
+func invalidPlan(err error) error {
 	var mistakes plan.Errors
 	if !errors.As(err, &mistakes) {
-		return err
+		return &control.InvalidPlanError{Problems: []control.Problem{{Message: err.Error()}}}
 	}
 	invalid := &control.InvalidPlanError{}
 	for _, m := range mistakes {
 		invalid.Problems = append(invalid.Problems, control.Problem{Line: m.Line, Column: m.Column, Path: m.Path, Message: m.Message})
 	}
 	return invalid
+}
+
+// problemsOf lists every mistake of a document, and what this version cannot
+// run, at the places of the one that was given.
+func (a *app) problemsOf(document, given []byte) error {
+	p, _, err := a.parse(document)
+	if err == nil {
+		if notes := loadgen.Unsupported(p); len(notes) > 0 {
+			err = plan.Locate(given, strings.Join(notes, "\n"))
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return invalidPlan(err)
 }
 
 // problemLine is a mistake as plan.Error prints it.
@@ -85,31 +102,48 @@ func apiError(err error) error {
 
 // Stop ends the run, cluster-wide.
 func (a *app) Stop(ctx context.Context, tenant *string) (control.Stopped, error) {
-	f := a.runner.figures()
-	workers := 0
-	if a.node.Status().Phase == "running" && f.summary != nil {
-		workers = int(f.summary.Workers)
-	}
+	before := a.Health(ctx)
 	s, err := a.node.Stop(ctx, tenant)
 	if err != nil {
 		return control.Stopped{}, apiError(err)
 	}
-	out := control.Stopped{RunID: s.RunID, Message: "nothing was running"}
-	if s.RunID != "" {
-		out.RPS, out.Workers, out.Message = f.rate, workers, "run "+s.RunID+" ends"
+	out := control.Stopped{RunID: s.RunID, RPS: before.RPS, Workers: before.Workers, Message: "run " + s.RunID + " ends"}
+	switch {
+	case s.RunID == "":
+		out.Message = "nothing was running"
+	case before.NodeState == control.StateStandby:
+		out.Message = "standby after run " + s.RunID + " ends"
 	}
 	return out, nil
 }
 
-// Report returns the last result as JSON.
-func (a *app) Report(_ context.Context, scope string) ([]byte, error) {
-	if body := a.results.last(scope == control.ScopeNode); body != nil {
-		return body, nil
+// Report returns the running or last result as JSON. In a cluster there is none
+// of a run before it is judged: until then only each node's own.
+func (a *app) Report(ctx context.Context, scope string) ([]byte, error) {
+	if scope == control.ScopeNode || !a.set.Cluster.Enabled && a.going() {
+		return orNone(a.results.lastOwn())
 	}
-	if scope != control.ScopeNode && a.set.Cluster.Enabled {
-		return nil, fmt.Errorf("%w: this node has not judged a run (the leader has the cluster's result; ?scope=node shows this node's part)", control.ErrNoResult)
+	body, err := a.node.Result(ctx)
+	if errors.Is(err, node.ErrNoLeader) {
+		return nil, fmt.Errorf("%w: %w", control.ErrNoLeader, err)
 	}
-	return nil, control.ErrNoResult
+	if err == nil && body == nil && a.set.Cluster.Enabled {
+		return nil, fmt.Errorf("%w: the nodes' parts are merged when the run has ended, by the leader, which keeps the result (?scope=node shows this node's part as it stands)", control.ErrNoResult)
+	}
+	return orNone(body, err)
+}
+
+// going says whether this process generates load, or has not judged it yet.
+func (a *app) going() bool {
+	newest := a.runner.newest()
+	return newest != nil && a.results.judged(newest.RunID) == nil
+}
+
+func orNone(body []byte, err error) ([]byte, error) {
+	if err == nil && body == nil {
+		err = control.ErrNoResult
+	}
+	return body, err
 }
 
 // Cluster is GET /health/cluster.
@@ -119,51 +153,80 @@ func (a *app) Cluster() (status any, serverID string, draining bool) {
 
 // Health is GET /health.
 func (a *app) Health(context.Context) control.Health {
-	st, s, f := a.node.Status(), a.node.State(), a.runner.figures()
+	s, phase := a.stateAndPhase()
+	f := a.runner.figures()
+	resident, _ := a.memory.Of(a.processes()...)
 	h := control.Health{
-		NodeID: a.self.NodeID, NodeName: a.set.Node.Name, Region: a.self.Region, NodeState: control.StateIdle,
-		RPS: f.rate, ErrorRatePct: f.errors, CPUPct: a.usage.cpuPercent(), MemoryMB: residentMB(), TotalMemoryMB: memoryLimitMB(),
+		NodeID: a.self.NodeID, NodeName: a.set.Node.Name, Region: a.self.Region, NodeState: a.nodeStateOf(s, phase), Ephemeral: a.set.Ephemeral.On,
+		CPUPct: a.usage.cpuPercent(), MemoryMB: float64(resident) / megabyte, TotalMemoryMB: float64(a.memory.Use().Limit) / megabyte,
 	}
-	if st.Run == nil {
-		return h
+	tenant := a.set.Node.Tenant
+	if r := tested(s); r != nil {
+		h.RunID, tenant = r.ID, r.Tenant
 	}
-	h.RunID = st.Run.RunID
-	r := s.Run(st.Run.RunID)
-	if r == nil {
-		return h
+	if tenant != "" {
+		h.Tenant = &tenant
 	}
-	if r.Tenant != "" {
-		h.Tenant = &r.Tenant
-	}
-	if st.Phase != "running" {
-		h.RPS, h.ErrorRatePct = 0, 0
-		if r.Ended && r.KeepAlive && a.hasStandby(s, r) {
-			h.NodeState = control.StateStandby
+	switch h.NodeState {
+	case control.StateRunning:
+		a.describeRunning(&h, s.Current, f)
+		if c, ok := s.Configs[s.Current.Version]; ok {
+			yaml := string(c.Document)
+			h.CurrentYAML = &yaml
 		}
-		return h
-	}
-	a.describeRunning(&h, r, f)
-	if c, ok := s.Configs[r.Version]; ok {
-		yaml := string(c.Document)
-		h.CurrentYAML = &yaml
+	case control.StateStandby:
+		h.Workers = f.standing
 	}
 	return h
 }
 
-func (a *app) hasStandby(s *node.State, r *node.Run) bool {
-	p, _, err := plan.Parse(s.Configs[r.Version].Document)
-	return err == nil && p.Standby != nil
+// stateAndPhase are of one and the same run.
+func (a *app) stateAndPhase() (*node.State, string) {
+	s, st := a.node.State(), a.node.Status()
+	for range 3 {
+		after := a.node.State()
+		if after == s {
+			break
+		}
+		s, st = after, a.node.Status() // a run came or went in between
+	}
+	return s, st.Phase
+}
+
+// tested is the running or last test, or the one being prepared before there was any.
+func tested(s *node.State) *node.Run {
+	if c := s.Current; c == nil || c.StartAt != 0 || s.Rested == nil {
+		return c
+	}
+	return s.Rested // a plan that has not started is no test yet
+}
+
+// nodeStateOf is a state of rust_loadtest's.
+func (a *app) nodeStateOf(s *node.State, phase string) string {
+	switch {
+	case phase == "running":
+		return control.StateRunning
+	case s.StandsBy() != nil:
+		return control.StateStandby
+	case a.set.Ephemeral.On && s.Rested == nil && (s.Current == nil || s.Current.StartAt == 0):
+		return control.StateReady
+	}
+	return control.StateIdle
 }
 
 func (a *app) describeRunning(h *control.Health, r *node.Run, f figures) {
-	h.NodeState = control.StateRunning
 	if f.summary != nil && f.summary.RunID == r.ID {
-		h.Workers = int(f.summary.Workers)
+		h.RPS, h.ErrorRatePct, h.Workers = f.rate, f.errors, int(f.summary.Workers)
 	}
 	start := a.node.StartOf(r.ID)
+	started := start.Unix()
+	h.TestStartedAtUnix = &started
+	if r.Duration == unbounded {
+		return // nobody knows when its iterations will be done
+	}
 	elapsed := max(0, time.Since(start))
-	started, duration := start.Unix(), int64(r.Duration.Seconds())
+	duration := int64(r.Duration.Seconds())
 	percent := min(100, 100*elapsed.Seconds()/max(r.Duration.Seconds(), 1e-9))
 	h.TimeRemainingSecs = int64(max(0, r.Duration-elapsed).Seconds())
-	h.TestStartedAtUnix, h.TestDurationSecs, h.TestPercentComplete = &started, &duration, &percent
+	h.TestDurationSecs, h.TestPercentComplete = &duration, &percent
 }

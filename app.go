@@ -43,6 +43,9 @@ type app struct {
 	metrics *stats.Metrics
 	node    *node.Node
 	lag     *lagMeter
+	memory  *loadgen.Memory
+	guard   *memoryGuard
+	child   *loadgen.Child // nil with the engine in this process
 	usage   cpuUsage
 
 	listeners listeners
@@ -56,7 +59,7 @@ type listeners struct{ control, metrics, cluster net.Listener }
 
 // newApp opens listeners and wires the parts. Its errors say what to change.
 func newApp(set settings.Settings, l logging) (*app, error) {
-	a := &app{logging: l, set: set, lag: &lagMeter{}}
+	a := &app{logging: l, set: set, lag: &lagMeter{}, memory: loadgen.NewMemory(), guard: newMemoryGuard(l.log, set.Memory)}
 	if strings.HasPrefix(set.Run.ResultFile, "gs://") {
 		return nil, invalid(fmt.Errorf("RESULT_FILE %q: uploading is not in this version (a local path)", set.Run.ResultFile))
 	}
@@ -104,7 +107,10 @@ func (a *app) wire() error {
 		return invalid(err)
 	}
 	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
-	engine, err := a.openEngine()
+	use := a.memory.Use(0)
+	limits := limitsFor(use, a.set.Memory, a.set.Run.EngineMode == "child")
+	a.guard.mark.collects = limits.keeps(use, a.set.Memory.CriticalPct)
+	engine, err := a.openEngine(limits)
 	if err != nil {
 		return err
 	}
@@ -115,8 +121,10 @@ func (a *app) wire() error {
 	opt := node.Options{
 		Source: source.Source, SourceName: source.name, SourceHash: source.hash, RecheckEvery: recheckEvery,
 		ConfigTimeout: a.set.Source.Timeout, StartDelay: standaloneDelay, KeepAlive: a.set.Run.KeepAlive,
+		Ephemeral: a.set.Ephemeral.On, ScrapeDelay: a.set.Ephemeral.ScrapeDelay,
 		Data:         dataFiles{source.Source, a.set.Run.DataDir},
 		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
+		About: limits.apply(use, a.set.Memory),
 	}
 	if a.set.Cluster.Enabled {
 		a.warnIgnored()
@@ -124,13 +132,26 @@ func (a *app) wire() error {
 			return err
 		}
 	}
-	a.runner = &runner{engine: engine, self: a.self, metrics: a.metrics, client: clientOf(a.set), dataDir: a.set.Run.DataDir, jobs: map[string]prepared{}}
+	a.runner = &runner{
+		engine: engine, self: a.self, tenant: a.set.Node.Tenant, metrics: a.metrics, log: a.log, client: clientOf(a.set), recording: recordingOf(a.set.Memory),
+		rotation: a.set.Memory.Rotation, dataDir: a.set.Run.DataDir, standbyRequest: standbyRequest(a.set), jobs: map[string]prepared{}, playing: map[string]*playing{},
+	}
+	a.guard.engine, a.guard.end = engine, a.runner.starve
+	a.guard.use = func() loadgen.MemoryUse { return a.memory.Use(a.processes()...) }
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun
 	}
-	a.results = &results{logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, thresholds: a.runner.judged}
+	a.results = &results{
+		logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() },
+		thresholds: a.runner.judged, interval: a.runner.interval, newest: a.runner.newest,
+	}
+	if !a.set.Cluster.Enabled {
+		a.results.soFar = a.runner.soFar
+	}
 	opt.Self, opt.Runner = a.self, a.runner
-	opt.Hooks = node.Hooks{Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn}
+	opt.Hooks = node.Hooks{
+		Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged, Standby: a.runner.standBy,
+	}
 	if a.node, err = node.New(opt); err != nil {
 		return err
 	}
@@ -139,35 +160,50 @@ func (a *app) wire() error {
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
 		Drain: controlDrain,
 	})
-	a.loops = append(a.loops, a.lag.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
+	if a.set.Registry.Registers() {
+		registrar, err := newRegistrar(a.set, a.log)
+		if err != nil {
+			return invalid(err)
+		}
+		a.loops = append(a.loops, registrar.run)
+	}
+	telling := &progress{log: a.log, screen: a.screen, newest: a.runner.newest}
+	a.loops = append(a.loops, a.lag.run, a.guard.run, telling.run, func(ctx context.Context) error { return a.control.Run(ctx, a.listeners.control) })
 	if a.listeners.metrics != nil {
 		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })
 	}
 	return nil
 }
 
-// openEngine makes the load engine: a child process in a cluster, so that
-// load never slows consensus.
-func (a *app) openEngine() (loadgen.Engine, error) {
-	mode := a.set.Run.EngineMode
-	if mode == "" {
-		mode = "inproc"
-		if a.set.Cluster.Enabled {
-			mode = "child"
-		}
-	}
-	if mode == "inproc" {
-		if a.set.Cluster.Enabled {
-			a.log.Warn("ENGINE_MODE=inproc in a cluster: a saturated CPU may cost the leadership", "event", "settings_warning")
-		}
+// openEngine makes the load engine where ENGINE_MODE says: by default a child
+// process in a cluster, so that load never slows consensus.
+func (a *app) openEngine(limits goLimits) (loadgen.Engine, error) {
+	if a.set.Run.EngineMode == "inproc" {
 		return loadgen.NewInProcess(a.log), nil
 	}
-	child, err := loadgen.OpenChild(context.Background(), loadgen.ChildConfig{Log: a.log})
+	child, err := loadgen.OpenChild(context.Background(), loadgen.ChildConfig{Log: a.log, MemoryLimit: limits.child})
 	if err != nil {
 		return nil, fmt.Errorf("start the load engine: %w", err)
 	}
+	a.child = child
 	a.closers = append(a.closers, func() { child.Close() })
 	return child, nil
+}
+
+// processes are this one (0) and its engine's child.
+func (a *app) processes() []int {
+	if a.child == nil {
+		return []int{0}
+	}
+	return []int{0, a.child.PID()}
+}
+
+// parse reads a plan and refuses what this node cannot measure.
+func (a *app) parse(document []byte) (*plan.Plan, []plan.Warning, error) {
+	if !a.set.Memory.Percentiles {
+		return plan.ParseWithoutPercentiles(document)
+	}
+	return plan.Parse(document)
 }
 
 // abortRun ends a run that a threshold with abortOnFail has failed.
@@ -200,7 +236,7 @@ func (a *app) checkThresholds(p *plan.Plan) error {
 // check validates a document for a node: it must parse, and this version must
 // be able to run all of it.
 func (a *app) check(document []byte) (node.Checked, error) {
-	p, warnings, err := plan.Parse(document)
+	p, warnings, err := a.parse(document)
 	if err != nil {
 		return node.Checked{}, err
 	}
@@ -211,8 +247,10 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		return node.Checked{}, plan.Locate(document, err.Error())
 	}
 	c := node.Checked{
-		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, Standby: p.Standby != nil,
-		Files: p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop, Load: inWords(p),
+		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, StayUp: p.Standby != nil,
+		Standby: p.Standby != nil && p.Standby.RPS > 0 && p.Standby.Workers > 0,
+		Files:   p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop,
+		Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
@@ -224,29 +262,9 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		c.Warnings = append(c.Warnings, need.String())
 	}
 	for _, w := range warnings {
-		c.Warnings = append(c.Warnings, w.String())
+		c.Warnings = append(c.Warnings, w.Of(document))
 	}
 	return c, nil
-}
-
-// inWords says what each node does.
-func inWords(p *plan.Plan) string {
-	workers := fmt.Sprint(p.Config.Workers)
-	if !p.Load.Closed() && p.Load.MaxWorkers > p.Config.Workers {
-		workers = fmt.Sprintf("%d to %d", p.Config.Workers, p.Load.MaxWorkers)
-	}
-	who := "each node runs"
-	if p.Load.Scope == "cluster" {
-		who = "all nodes together run"
-	}
-	what := fmt.Sprintf("%s %s workers for %s, %s", who, workers, p.Config.Duration, p.Load.Model)
-	switch {
-	case p.Load.Target != nil:
-		return fmt.Sprintf("%s at %g iterations/s", what, *p.Load.Target)
-	case p.Load.Min != nil && p.Load.Max != nil:
-		return fmt.Sprintf("%s from %g to %g iterations/s", what, *p.Load.Min, *p.Load.Max)
-	}
-	return what
 }
 
 // run lives the app and returns its exit code.
@@ -263,7 +281,11 @@ func (a *app) run(ctx context.Context) int {
 	defer endNode()
 	defer context.AfterFunc(gctx, endNode)()
 	ending := a.node.Run(nodeCtx)
+	if verdict := ending.ExitCode == node.ExitOK || ending.ExitCode == node.ExitFailed; verdict && !a.set.Run.KeepAlive && a.runner.hasStarved() {
+		ending = node.Ending{ExitCode: node.ExitFailure, Reason: ending.Reason + ", but memory ran out on this node"}
+	}
 	failed := gctx.Err() != nil && loops.Err() == nil
+	a.selfDestruct()
 	stop()
 	err := g.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -293,7 +315,7 @@ func (a *app) nodeState() stats.NodeState {
 	s := stats.NodeState{
 		NodeID: st.NodeID, Region: st.Region, State: st.State, Phase: st.Phase, Clustered: st.ClusterEnabled,
 		LeaderChanges: a.node.LeaderChanges(), Term: st.Term, Members: map[string]int{}, ClockOffsets: map[string]time.Duration{},
-		ControlLag: a.lag.last(),
+		ControlLag: a.lag.last(), Process: a.guard.process(a.memory, a.processes()),
 	}
 	if st.Config != nil {
 		s.ConfigVersion, s.ConfigSource, s.ConfigRevision = st.Config.Version, st.Config.Source, st.Config.Revision

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == loadgen.ChildCommand {
 		os.Exit(loadgen.ServeChild(context.Background()))
 	}
+	if len(os.Args) > 1 && os.Args[1] == targetCommand {
+		serveTarget()
+	}
 	os.Exit(m.Run())
 }
 

@@ -2,34 +2,38 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
-	"time"
+
+	"github.com/hashicorp/raft"
 
 	"volley/grpcsvc"
 	"volley/node"
 	"volley/settings"
 )
 
-// lookupTimeout bounds a look at DNS for finding out who this node is.
-const lookupTimeout = 5 * time.Second
-
 // joinCluster adds to opt what makes a node of it.
 func (a *app) joinCluster(opt *node.Options) error {
 	cl := a.set.Cluster
-	advertise, err := advertised(a.set, a.listeners.cluster.Addr())
+	m := a.addressing()
+	advertise, err := m.advertised(a.set, a.listeners.cluster.Addr())
 	if err != nil {
 		return invalid(err)
 	}
 	a.self.Addr = advertise
-	if err := a.checkExposure(advertise); err != nil {
+	if err := m.checkExposure(cl, advertise); err != nil {
 		return invalid(err)
 	}
-	opt.Expect, err = expected(cl, advertise)
+	hostname, err := os.Hostname()
+	if err != nil {
+		a.log.Debug("the host's name is not known: " + err.Error())
+	}
+	opt.Expect, err = m.expected(cl, advertise, hostname)
 	if err != nil {
 		return invalid(err)
 	}
@@ -44,7 +48,10 @@ func (a *app) openWire(opt *node.Options) error {
 	token := cl.Token.Reveal()
 	server := grpcsvc.Options{Token: token, Log: a.log}
 	client := grpcsvc.ClientOptions{Token: token}
-	raftWire := grpcsvc.TransportOptions{ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token}
+	raftWire := grpcsvc.TransportOptions{
+		ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token,
+		OnMisdirected: func(target raft.ServerID, _ raft.ServerAddress) { a.node.Misdirected(string(target)) },
+	}
 	if cl.TLSCA != "" {
 		var err error
 		if server.TLS, client.TLS, err = grpcsvc.LoadTLS(cl.TLSCA, cl.TLSCert, cl.TLSKey); err != nil {
@@ -85,6 +92,7 @@ func (a *app) discoverByConsul(w *node.Wire) error {
 	}
 	c, err := node.NewConsul(node.ConsulConfig{
 		Client: client, Service: a.set.Cluster.ServiceName, Member: a.self, Log: a.log,
+		Anonymous: !a.set.Consul.Token.IsSet() && a.set.Consul.TokenFile == "",
 		HealthURL: "http://" + net.JoinHostPort(host, port) + "/health/cluster?server_id=" + url.QueryEscape(a.self.ServerID),
 	})
 	if err != nil {
@@ -96,16 +104,21 @@ func (a *app) discoverByConsul(w *node.Wire) error {
 }
 
 // expected is how many nodes form the cluster: as set, else those listed and this one.
-func expected(cl settings.Cluster, advertise string) (int, error) {
+func (m addressing) expected(cl settings.Cluster, advertise, hostname string) (int, error) {
 	if cl.Discovery != "static" {
 		return cl.Expect, nil
 	}
+	resolved := m.resolveAll(append(slices.Clone(cl.Nodes), advertise))
+	self := ownEntries(cl.Nodes, advertise, hostname, resolved)
 	all := map[string]bool{advertise: true}
 	for _, n := range cl.Nodes {
-		if listsSelf(n, advertise) {
+		if slices.Contains(self, n) {
 			continue
 		}
 		all[n] = true
+		if len(resolved[n]) == 0 {
+			m.warn("CLUSTER_NODES", fmt.Sprintf("CLUSTER_NODES: %s does not resolve (yet): it is taken for another node than this one", n))
+		}
 	}
 	if cl.Expect == 0 {
 		return len(all), nil
@@ -113,123 +126,56 @@ func expected(cl settings.Cluster, advertise string) (int, error) {
 	return cl.Expect, settings.CheckExpect(len(all), cl.Expect)
 }
 
-// listsSelf says whether a listed address is this node's own under another name.
-func listsSelf(listed, advertise string) bool {
-	host, port, err := net.SplitHostPort(listed)
-	ownHost, ownPort, ownErr := net.SplitHostPort(advertise)
-	if err != nil || ownErr != nil || port != ownPort {
-		return false
-	}
-	own, err := netip.ParseAddr(ownHost)
-	if err != nil {
-		return host == ownHost
-	}
-	for _, ip := range lookup(host) {
-		if ip == own {
-			return true
+// ownEntries are the listed addresses that are this node's. Where none resolves
+// to its address, it is the one that does not resolve yet and has this host's name.
+func ownEntries(nodes []string, advertise, hostname string, resolved map[string][]netip.Addr) []string {
+	_, ownPort, _ := net.SplitHostPort(advertise)
+	var own, named []string
+	for _, n := range nodes {
+		host, port, err := net.SplitHostPort(n)
+		switch {
+		case n == advertise:
+			own = append(own, n)
+		case err != nil || port != ownPort:
+		case slices.ContainsFunc(resolved[n], func(ip netip.Addr) bool { return slices.Contains(resolved[advertise], ip) }):
+			own = append(own, n)
+		case len(resolved[n]) == 0 && hostname != "" && firstLabel(host) == firstLabel(hostname):
+			named = append(named, n)
 		}
 	}
-	return false
+	if len(own) == 0 && len(named) == 1 {
+		return named
+	}
+	return own
 }
 
-// advertised is host:port as others dial this node: as set, else the bind
-// address, else the listed address that is this machine's, else the interface that reaches the peers.
-func advertised(set settings.Settings, bound net.Addr) (string, error) {
-	cl := set.Cluster
-	if cl.AdvertiseAddr != "" {
-		return cl.AdvertiseAddr, nil
-	}
-	host, port, err := net.SplitHostPort(bound.String())
-	if err != nil {
-		return "", err
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
-		return bound.String(), nil
-	}
-	local, err := localAddrs()
-	if err != nil {
-		return "", fmt.Errorf("find this machine's addresses: %w", err)
-	}
-	for _, n := range cl.Nodes {
-		h, p, err := net.SplitHostPort(n)
-		if err != nil || p != port {
-			continue
-		}
-		for _, ip := range lookup(h) {
-			if local[ip] {
-				return net.JoinHostPort(ip.String(), port), nil
-			}
-		}
-	}
-	return towardsPeers(set, port)
+func firstLabel(name string) string {
+	label, _, _ := strings.Cut(strings.ToLower(name), ".")
+	return label
 }
 
-// towardsPeers asks the routing table which of our addresses the peers, or Consul, are reached from.
-func towardsPeers(set settings.Settings, port string) (string, error) {
-	targets := append([]string(nil), set.Cluster.Nodes...)
-	if u, err := url.Parse(set.Consul.Addr); err == nil && set.Cluster.Discovery == "consul" && u.Host != "" {
-		targets = append(targets, u.Host)
-	} else if set.Cluster.Discovery == "consul" {
-		targets = append(targets, set.Consul.Addr)
-	}
-	for _, t := range targets {
-		d := net.Dialer{Timeout: lookupTimeout}
-		conn, err := d.Dial("udp", t) // sends nothing
-		if err != nil {
-			continue
-		}
-		addr, ok := conn.LocalAddr().(*net.UDPAddr)
-		conn.Close()
-		if ok && !addr.IP.IsUnspecified() {
-			return net.JoinHostPort(addr.IP.String(), port), nil
-		}
-	}
-	if len(targets) == 0 {
-		return net.JoinHostPort("127.0.0.1", port), nil // a cluster of one
-	}
-	return "", errors.New("no interface of this machine reaches the peers: set CLUSTER_ADVERTISE_ADDR to host:port as other nodes dial this one; tried " + strings.Join(targets, ", "))
-}
-
-func lookup(host string) []netip.Addr {
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil // a peer's name may not resolve yet
-	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
-	}
-	return ips
-}
-
-func localAddrs() (map[netip.Addr]bool, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	local := map[netip.Addr]bool{}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			local[p.Addr().Unmap()] = true
-		}
-	}
-	return local, nil
-}
-
-// checkExposure refuses a public address without token and TLS.
-func (a *app) checkExposure(advertise string) error {
+// checkExposure refuses a public address without token and TLS, and a name that
+// does not resolve: nobody knows whether it is one.
+func (m addressing) checkExposure(cl settings.Cluster, advertise string) error {
 	host, _, err := net.SplitHostPort(advertise)
 	if err != nil {
 		return err
 	}
-	for _, ip := range lookup(host) {
-		warning, err := a.set.Cluster.CheckExposure(ip)
+	ips := m.resolve(host)
+	if len(ips) == 0 {
+		warning, err := cl.CheckUnresolved(host)
+		if warning != "" {
+			m.warn("CLUSTER_ADVERTISE_ADDR", warning)
+		}
+		return err
+	}
+	for _, ip := range ips {
+		warning, err := cl.CheckExposure(ip)
 		if err != nil {
 			return err
 		}
 		if warning != "" {
-			a.log.Warn(warning, "event", "settings_warning")
+			m.warn("CLUSTER_ADVERTISE_ADDR", warning)
 		}
 	}
 	return nil

@@ -86,7 +86,7 @@ func (d *demonstration) play(ctx context.Context, apps []*app) int {
 	stop()
 	watch.Wait()
 	for _, a := range apps {
-		if body := a.results.last(false); body != nil {
+		if a.results.hasJudged() {
 			d.say("all nodes have left; exit codes %v", codes)
 		}
 	}
@@ -150,7 +150,7 @@ func (d *demonstration) nodes() ([]*app, error) {
 	var apps []*app
 	for i := range demoNodes {
 		set := demoSettings(base, string(rune('a'+i)), ports, i, d.plan)
-		a, err := newApp(set, logging{log: slog.New(slog.NewTextHandler(d.errOut, &slog.HandlerOptions{Level: slog.LevelError})), out: d.out, text: true, colour: isTerminal(d.out)})
+		a, err := newApp(set, logging{log: slog.New(slog.NewTextHandler(d.errOut, &slog.HandlerOptions{Level: slog.LevelError})), out: d.out, text: true, colour: isTerminal(d.out) && base.Terminal.Colour()})
 		if err != nil {
 			for _, made := range apps {
 				made.close()
@@ -165,7 +165,7 @@ func (d *demonstration) nodes() ([]*app, error) {
 func demoSettings(base settings.Settings, name string, addrs []string, i int, planFile string) settings.Settings {
 	set := base
 	set.Node.ID, set.Node.Name = name, name
-	set.Run.ConfigFile, set.Run.ResultFile, set.Run.KeepAlive, set.Run.EngineMode = planFile, "", false, ""
+	set.Run.ConfigFile, set.Run.ResultFile, set.Run.KeepAlive, set.Run.EngineMode = planFile, "", false, "child"
 	set.Control.Addr, set.Control.MetricsAddr = "127.0.0.1:0", ""
 	set.Cluster.Enabled, set.Cluster.Discovery = true, "static"
 	set.Cluster.BindAddr, set.Cluster.AdvertiseAddr, set.Cluster.Nodes, set.Cluster.Expect = addrs[i], addrs[i], addrs, 0

@@ -17,15 +17,21 @@ type logging struct {
 	out    io.Writer
 	text   bool
 	colour bool
+	screen *screen // where progress is drawn; nil: it is logged
 }
 
-func newLogging(set settings.Log, out, errOut io.Writer) logging {
-	lines := set.Format == "text" || set.Format == "" && isTerminal(errOut)
-	l := logging{out: out, text: lines || set.Format == "" && isTerminal(out), colour: isTerminal(out)}
+func newLogging(set settings.Settings, out, errOut io.Writer) logging {
+	lines := set.Log.Format == "text" || set.Log.Format == "" && isTerminal(errOut)
+	l := logging{out: out, text: lines || set.Log.Format == "" && isTerminal(out), colour: isTerminal(out) && set.Terminal.Colour()}
+	if f, ok := errOut.(*os.File); ok && lines && isTerminal(f) && !set.Terminal.Dumb() {
+		l.screen = &screen{to: f}
+		errOut = l.screen.above(f)
+		l.out = l.screen.above(out)
+	}
 	if lines {
-		l.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: set.Level}))
+		l.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: set.Log.Level}))
 	} else {
-		l.log = slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: set.Level, ReplaceAttr: cloudNames}))
+		l.log = slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: set.Log.Level, ReplaceAttr: cloudNames}))
 	}
 	return l
 }

@@ -47,9 +47,12 @@ func (a *app) source() (chosen, error) {
 
 func (a *app) standaloneSource() (chosen, error) {
 	if file := a.planFile(); file != "" {
-		return fileSource(file)
+		c, err := fileSource(file)
+		c.Source = overlaid{c.Source, a}
+		return c, err
 	}
-	if a.set.LoadPlan.TargetURL == "" {
+	// An ephemeral node waits for its plan, to which TARGET_URL may add.
+	if a.set.LoadPlan.TargetURL == "" || a.set.Ephemeral.On {
 		return chosen{name: node.SourceNone}, nil
 	}
 	document, err := plan.FromEnvironment(environmentOf(a.set))
@@ -170,7 +173,7 @@ func environmentOf(s settings.Settings) plan.Environment {
 	l := s.LoadPlan
 	e := plan.Environment{
 		TargetURL: l.TargetURL, RequestType: l.RequestType, SendJSON: l.SendJSON, JSONPayload: l.JSONPayload.Reveal(),
-		CustomHeaders: l.CustomHeaders.Reveal(), ResolveTargetAddr: l.ResolveTarget, SkipTLSVerify: l.SkipTLSVerify,
+		CustomHeaders: l.CustomHeaders.Reveal(), ResolveTargetAddr: l.ResolveTarget, SkipTLSVerify: &l.SkipTLSVerify,
 		RequestTimeout: &l.Timeout, Workers: &l.Workers, Duration: &l.Duration, LoadModel: l.Model,
 		TargetRPS: l.TargetRPS, MinRPS: l.MinRPS, MaxRPS: l.MaxRPS, RampDuration: l.RampDuration,
 		DailyMinRPS: l.DailyMinRPS, DailyMidRPS: l.DailyMidRPS, DailyMaxRPS: l.DailyMaxRPS, DailyCycleDuration: l.DailyCycle,

@@ -26,7 +26,7 @@ import (
 	"volley/plan"
 )
 
-// block is a piece of the README that a reader is told to run or to use, with
+// block is a piece of the README or of docs/ that a reader is told to run or to use, with
 // the comment above it that says where it is run.
 type block struct {
 	kind string // sh, hcl
@@ -40,20 +40,26 @@ const nodes = 3
 
 func blocks(t *testing.T) []block {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	fence := regexp.MustCompile("(?ms)^(?:<!-- (run by|not run): ([^\n]+) -->\n)?```([a-z]+)\n(.*?)^```$")
 	var all []block
-	for _, m := range fence.FindAllStringSubmatch(string(readme), -1) {
-		b := block{kind: m[3], text: m[4]}
-		if m[1] == "run by" {
-			b.by = m[2]
-		} else {
-			b.not = m[2]
+	for _, page := range append([]string{"README.md"}, pages...) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
 		}
-		all = append(all, b)
+		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+			b := block{kind: m[3], text: m[4]}
+			if m[1] == "run by" {
+				b.by = m[2]
+			} else {
+				b.not = m[2]
+			}
+			all = append(all, b)
+		}
 	}
 	return all
 }
@@ -70,11 +76,12 @@ func blockOf(t *testing.T, kind string, n int) string {
 		}
 		n--
 	}
-	t.Fatalf("README.md has too few %s blocks that say they are run by %s", kind, t.Name())
+	t.Fatalf("README.md and docs/ have too few %s blocks that say they are run by %s", kind, t.Name())
 	return ""
 }
 
-// Every block of the README names where it is run, and is run there.
+// Every block of the README and of docs/ names where it is run, and is run there.
+// Plans and queries are what docs/generate's tests look at.
 func TestReadmeBlocksAreRun(t *testing.T) {
 	script, err := os.ReadFile(".ci/run")
 	if err != nil {
@@ -85,12 +92,13 @@ func TestReadmeBlocksAreRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := blocks(t)
-	if len(all) < 10 {
-		t.Errorf("found %d blocks in README.md; does this test still understand it?", len(all))
+	if len(all) < 30 {
+		t.Errorf("found %d blocks; does this test still understand the pages?", len(all))
 	}
 	for _, b := range all {
 		switch {
 		case b.not != "":
+		case b.by == "" && (b.kind == "yaml" || b.kind == "promql"):
 		case b.by == ".ci/run":
 			for line := range strings.Lines(b.text) {
 				if !runs(string(script), strings.TrimSpace(line)) {
@@ -113,7 +121,7 @@ func runs(script, command string) bool {
 	return false
 }
 
-// TestReadme does what the README tells its reader to do.
+// TestReadme does what the README and docs/ tell their reader to do.
 func TestReadme(t *testing.T) {
 	bin := t.TempDir()
 	build(t, filepath.Join(bin, "volley"), ".")
@@ -123,6 +131,10 @@ func TestReadme(t *testing.T) {
 	t.Run("ConsulCluster", func(t *testing.T) { newWorkshop(t, bin).testConsulCluster() })
 	t.Run("GCSCluster", func(t *testing.T) { newWorkshop(t, bin).testGCSCluster() })
 	t.Run("ControlAPI", func(t *testing.T) { newWorkshop(t, bin).testControlAPI() })
+	t.Run("Plan", func(t *testing.T) { newWorkshop(t, bin).testPlan() })
+	t.Run("Scenario", func(t *testing.T) { newWorkshop(t, bin).testScenario() })
+	t.Run("Pages", func(t *testing.T) { newWorkshop(t, bin).testPages() })
+	t.Run("Migration", func(t *testing.T) { newWorkshop(t, bin).testMigration() })
 }
 
 func build(t *testing.T, path, pkg string) {
@@ -134,7 +146,7 @@ func build(t *testing.T, path, pkg string) {
 	}
 }
 
-// workshop runs blocks of the README: with a volley of this tree, in a folder
+// workshop runs blocks of the README and of docs/: with a volley of this tree, in a folder
 // of its own, on ports that are free, with plans that take a second.
 type workshop struct {
 	t       *testing.T

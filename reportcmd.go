@@ -11,10 +11,11 @@ import (
 
 	"volley/node"
 	"volley/plan"
+	"volley/settings"
 	"volley/stats"
 )
 
-const reportUsage = "report takes result files: volley report [-format text|json] RESULT …"
+const reportUsage = "report takes result files: volley report [-format text|json] [-compare] RESULT …"
 
 // maxResults bounds what one report merges: each may be stats.MaxResult long.
 const maxResults = 1000
@@ -27,8 +28,8 @@ func schema(out io.Writer) int {
 	return node.ExitOK
 }
 
-// report merges result files and prints one result. The exit code tells what
-// its thresholds say.
+// report merges result files and prints one result, or compares runs. The exit
+// code tells what the thresholds say.
 func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -37,10 +38,22 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return fail(errOut, node.ExitInvalid, fmt.Errorf("%w (%s)", err, reportUsage))
 	}
-	if err := checkReport(*format, *compare, flags.Args()); err != nil {
+	if err := checkReport(*format, flags.Args()); err != nil {
 		return fail(errOut, node.ExitInvalid, err)
 	}
-	result, err := mergeFiles(ctx, flags.Args())
+	results, err := readFiles(ctx, flags.Args())
+	var page writer
+	var verdict []stats.ThresholdResult
+	switch {
+	case err != nil:
+	case *compare:
+		page, verdict, err = compareRuns(results)
+	default:
+		var merged *stats.Result
+		if merged, err = stats.MergeResults(results...); err == nil {
+			page, verdict = merged, merged.Thresholds
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return fail(errOut, node.ExitStopped, errors.New("report: interrupted"))
@@ -48,24 +61,22 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return fail(errOut, node.ExitInvalid, err)
 	}
 	if *format == "json" {
-		err = result.WriteJSON(out)
+		err = page.WriteJSON(out)
 	} else {
-		err = result.WriteText(out, isTerminal(out))
+		err = page.WriteText(out, isTerminal(out) && settings.LoadTerminal().Colour())
 	}
-	if err == nil && !stats.Held(result.Thresholds) {
+	if err == nil && !stats.Held(verdict) {
 		return node.ExitFailed
 	}
 	return fail(errOut, node.ExitFailure, err)
 }
 
-func checkReport(format string, compare bool, paths []string) error {
+func checkReport(format string, paths []string) error {
 	switch {
 	case format == "html":
 		return errors.New("-format html: not in this version (text or json)")
 	case format != "text" && format != "json":
 		return fmt.Errorf("-format %q: no such format (text or json)", format)
-	case compare:
-		return errors.New("-compare: not in this version (leave it out: the results of one plan are merged)")
 	case len(paths) == 0:
 		return errors.New(reportUsage)
 	case len(paths) > maxResults:
@@ -82,8 +93,40 @@ func checkReport(format string, compare bool, paths []string) error {
 	return nil
 }
 
-// mergeFiles reads results and makes one of them.
-func mergeFiles(ctx context.Context, paths []string) (*stats.Result, error) {
+// writer is a result or a comparison.
+type writer interface {
+	WriteText(w io.Writer, colour bool) error
+	WriteJSON(w io.Writer) error
+}
+
+// compareRuns puts runs side by side, in the order in which they are named; the
+// results of one run, such as those of its nodes, are merged before. The
+// thresholds that count are those of the last.
+func compareRuns(results []*stats.Result) (writer, []stats.ThresholdResult, error) {
+	var order []string
+	parts := map[string][]*stats.Result{}
+	for _, r := range results {
+		if parts[r.RunID] == nil {
+			order = append(order, r.RunID)
+		}
+		parts[r.RunID] = append(parts[r.RunID], r)
+	}
+	var runs []*stats.Result
+	for _, id := range order {
+		merged, err := stats.MergeResults(parts[id]...)
+		if err != nil {
+			return nil, nil, err
+		}
+		runs = append(runs, merged)
+	}
+	page, err := stats.Compare(runs...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return page, runs[len(runs)-1].Thresholds, nil
+}
+
+func readFiles(ctx context.Context, paths []string) ([]*stats.Result, error) {
 	var results []*stats.Result
 	for _, path := range paths {
 		if ctx.Err() != nil {
@@ -95,7 +138,7 @@ func mergeFiles(ctx context.Context, paths []string) (*stats.Result, error) {
 		}
 		results = append(results, r)
 	}
-	return stats.MergeResults(results...)
+	return results, nil
 }
 
 func readResultFile(path string) (*stats.Result, error) {

@@ -18,6 +18,11 @@ import (
 // resultOf writes the result of a node that sent n requests of that latency.
 func resultOf(t *testing.T, nodeID, version string, n int, latency time.Duration, thresholds ...string) string {
 	t.Helper()
+	return resultOfRun(t, "run", nodeID, version, n, latency, thresholds...)
+}
+
+func resultOfRun(t *testing.T, runID, nodeID, version string, n int, latency time.Duration, thresholds ...string) string {
+	t.Helper()
 	rec := stats.NewRecorder(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "get"}}, Duration: 10 * time.Second}, 1)
 	for i := range n {
 		at := time.Duration(i) * time.Millisecond
@@ -26,7 +31,7 @@ func resultOf(t *testing.T, nodeID, version string, n int, latency time.Duration
 		rec.Shard(0).Iteration(stats.Iteration{Duration: latency})
 	}
 	s := rec.Summary()
-	s.RunID, s.ConfigVersion, s.NodeID, s.Ended = "run", version, nodeID, true
+	s.RunID, s.ConfigVersion, s.NodeID, s.Ended = runID, version, nodeID, true
 	s.StartedAt, s.Elapsed, s.Planned, s.Target = time.Unix(1_800_000_000, 0).UTC(), 10*time.Second, 10*time.Second, float64(n)
 	result, err := stats.NewResult(s, stats.ScopeNode, nil)
 	if err != nil {
@@ -92,6 +97,45 @@ func TestReportOfOneRunIsItsOwn(t *testing.T) {
 	}
 }
 
+// Runs stand side by side, in the order given; the files of one run's nodes are
+// one column. The thresholds of the last decide.
+func TestReportCompares(t *testing.T) {
+	before := resultOfRun(t, "r-1", "a", "sha256:1", 1000, 100*time.Millisecond, "p95 < 50ms")
+	a := resultOfRun(t, "r-2", "a", "sha256:2", 400, 20*time.Millisecond, "p95 < 50ms")
+	b := resultOfRun(t, "r-2", "b", "sha256:2", 400, 20*time.Millisecond, "p95 < 50ms")
+	code, out, errOut := reported(t, "-compare", before, a, b)
+	if code != node.ExitOK || errOut != "" {
+		t.Errorf("exit %d, %q", code, errOut)
+	}
+	for _, want := range []string{
+		"1  run r-1, started 2027-01-15T08:00:00Z, config sha256:1, nodes: 1\n2  run r-2, started 2027-01-15T08:00:00Z, config sha256:2, nodes: 2\n",
+		"the configs differ",
+		"requests           1000      800 -20.0 %\n",
+		"p95            100.0 ms  20.0 ms -80.0 %\n",
+		"thresholds       failed             held\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if code, _, _ := reported(t, "-compare", a, b, before); code != node.ExitFailed {
+		t.Errorf("the last run's threshold has failed: exit %d", code)
+	}
+	_, out, _ = reported(t, "-compare", "-format", "json", before, a, b)
+	var got stats.Comparison
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Schema != "volley.comparison/1" || len(got.Runs) != 2 || got.Runs[1].Nodes != 2 || got.Runs[0].Thresholds != "failed" {
+		t.Errorf("%+v", got)
+	}
+	for _, line := range got.Figures {
+		if line.Name == "requests" && (*line.Values[1] != 800 || *line.Changes[1] != -20 || *line.Changes[0] != 0) || line.Name == "dropped" && line.Changes[1] != nil {
+			t.Errorf("%s: %v %v", line.Name, line.Values, line.Changes)
+		}
+	}
+}
+
 func TestReportRefuses(t *testing.T) {
 	a, other := resultOf(t, "a", "sha256:1", 5, time.Millisecond), resultOf(t, "b", "sha256:2", 5, time.Millisecond)
 	junk := filepath.Join(t.TempDir(), "junk.json")
@@ -103,7 +147,7 @@ func TestReportRefuses(t *testing.T) {
 		want string
 	}{
 		{nil, reportUsage}, {[]string{"-format", "html", a}, "-format html: not in this version"}, {[]string{"-format", "xml", a}, `-format "xml": no such format (text or json)`},
-		{[]string{"-compare", a, other}, "-compare: not in this version"}, {[]string{"gs://b/o"}, "gs://b/o: reading from a bucket is not in this version"},
+		{[]string{"-compare", a}, "they are of 1 runs (accepted: 2 to 5)"}, {[]string{"gs://b/o"}, "gs://b/o: reading from a bucket is not in this version"},
 		{[]string{a, "-format", "json"}, "options come before"}, {[]string{"-colour", a}, "not defined: -colour"},
 		{[]string{a, a}, `node "a" of run "run" is in two of them`}, {[]string{a, other}, "config version"},
 		{[]string{junk}, fmt.Sprintf(`%s: read result: its schema is "other/1"`, junk)}, {[]string{junk + ".none"}, "no such file"},

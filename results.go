@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"sync"
 
 	"volley/node"
+	"volley/plan"
 	"volley/stats"
 )
 
@@ -23,9 +25,23 @@ type results struct {
 	// thresholds judges those of a run's plan by the merged summary.
 	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
+	// newest is the summary of this node's newest run, nil before the first.
+	newest func() *stats.Summary
+	// soFar are the thresholds of a run that is going on; nil in a cluster, where
+	// they are judged on what all nodes have reported.
+	soFar func(*stats.Summary) []stats.ThresholdResult
+	// interval is this node's view of the end of a run, nil if it has none.
+	interval func(runID string) *stats.IntervalResult
+
 	mu      sync.Mutex
-	cluster []byte // JSON of the last judged run
-	own     []byte // JSON of this node's part of its last run
+	cluster kept // the last run that this node has judged
+	own     kept // this node's part of its last run
+}
+
+// kept is the result of a run as JSON.
+type kept struct {
+	runID string
+	body  []byte
 }
 
 // judge merges what the nodes have reported, writes the report and returns
@@ -48,7 +64,7 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 	body, err := encode(result)
 	if err == nil {
 		r.mu.Lock()
-		r.cluster = body
+		r.cluster = kept{o.Run.ID, body}
 		r.mu.Unlock()
 		err = r.write(o.Run.ID, r.self.NodeID, body)
 	}
@@ -57,6 +73,15 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 		return node.ExitFailure
 	}
 	return code
+}
+
+// planName is what the plan calls itself.
+func planName(document []byte) string {
+	p, _, err := plan.Parse(document)
+	if err != nil {
+		return ""
+	}
+	return p.Metadata.Name
 }
 
 // anyWorked says whether at least one node's engine has done its part.
@@ -78,10 +103,18 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	result.Plan = planName(o.Config.Document)
+	if scope == stats.ScopeNode {
+		result.LastInterval = r.interval(o.Run.ID)
+	}
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
 		if !t.OK {
-			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", t.Value)
+			var value any // none if no sample has one
+			if t.Value != nil {
+				value = *t.Value
+			}
+			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", value)
 		}
 	}
 	return result, err
@@ -144,13 +177,14 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
+	result.LastInterval = r.interval(run.ID)
 	body, err := encode(result)
 	if err != nil {
 		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
 	r.mu.Lock()
-	r.own = body
+	r.own = kept{run.ID, body}
 	r.mu.Unlock()
 	if rep.Left && len(run.Participants) > 1 {
 		r.publish(result)
@@ -166,15 +200,22 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 
 // publish shows a result to people: as text, or as a line where lines are JSON.
 func (r *results) publish(result *stats.Result) {
-	if !r.text {
-		r.log.Info("report", "event", "report", "run_id", result.RunID, "nodes", result.Nodes, "requests", result.Requests,
-			"started", result.Started, "dropped", result.Dropped, "interrupted", result.Interrupted, "errors", result.Errors,
-			"rps", result.RPS, "status_codes", result.StatusCodes, "generator", result.Generator)
+	if r.text {
+		if err := result.WriteText(r.out, r.colour); err != nil {
+			r.log.Error("cannot print the report: " + err.Error())
+		}
 		return
 	}
-	if err := result.WriteText(r.out, r.colour); err != nil {
-		r.log.Error("cannot print the report: " + err.Error())
+	fields, err := result.Fields()
+	if err != nil {
+		r.log.Error("cannot log the report: "+err.Error(), "event", "report_failed", "run_id", result.RunID)
+		return
 	}
+	line := []any{"event", "report"}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		line = append(line, name, fields[name])
+	}
+	r.log.Info("report: generator "+string(result.Generator.Verdict), line...)
 }
 
 func encode(result *stats.Result) ([]byte, error) {
@@ -206,12 +247,42 @@ func (r *results) write(runID, nodeID string, body []byte) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-// last returns the last result as JSON, nil if there is none.
-func (r *results) last(own bool) []byte {
+func (r *results) hasJudged() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if own {
-		return r.own
+	return r.cluster.body != nil
+}
+
+// judged is the result of a run that this node has judged last, else nil.
+func (r *results) judged(runID string) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cluster.runID != runID {
+		return nil
 	}
-	return r.cluster
+	return r.cluster.body
+}
+
+// lastOwn is this node's part of its newest run: of one that is going on, or
+// has only just ended, as it stands.
+func (r *results) lastOwn() ([]byte, error) {
+	newest := r.newest()
+	r.mu.Lock()
+	own := r.own
+	r.mu.Unlock()
+	if newest == nil || newest.RunID == own.runID {
+		return own.body, nil
+	}
+	line := newest.Node(0)
+	if !newest.Ended {
+		line.Reason = "the run is going on"
+	}
+	result, err := stats.NewResult(newest, stats.ScopeNode, []stats.NodeResult{line})
+	if err != nil {
+		return nil, err
+	}
+	if r.soFar != nil {
+		result.Thresholds = append(result.Thresholds, r.soFar(newest)...)
+	}
+	return encode(result)
 }

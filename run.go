@@ -29,8 +29,8 @@ Usage:
   volley try [-scenario NAME] PLAN.yaml
                                 one iteration of each scenario, with requests, responses, variables, assertions
   volley schema                 the JSON Schema of a plan, for editors
-  volley report [-format text|json] RESULT …
-                                merge result files exactly and judge their thresholds
+  volley report [-format text|json] [-compare] RESULT …
+                                merge result files exactly and judge their thresholds, or compare runs
   volley migrate [-o FILE]      the plan that the environment describes, as YAML
   volley health                 ask this machine's node whether it is well, for container health checks
   volley env                    the environment variables
@@ -101,7 +101,7 @@ func runPlan(ctx context.Context, args []string, out, errOut io.Writer) int {
 		}
 		set.Run.ConfigFile = args[0]
 	}
-	logging := newLogging(set.Log, out, errOut)
+	logging := newLogging(set, out, errOut)
 	for _, w := range warnings {
 		logging.log.Warn(w, "event", "settings_warning")
 	}

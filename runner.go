@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"volley/loadgen"
@@ -22,26 +24,42 @@ type runner struct {
 	self    node.Member
 	client  loadgen.Client
 	dataDir string // DATA_DIR
+	tenant  string // TENANT: where a plan names none
+
+	recording loadgen.Recording
+	rotation  time.Duration // of the view of the last interval, 0 for none
+
 	metrics *stats.Metrics
+	log     *slog.Logger
+	// standbyRequest is the request of a node that stands by, but for its address.
+	standbyRequest plan.Environment
 	// abort ends a run whose threshold has failed; nil in a cluster, where
 	// thresholds are judged on what all nodes have reported.
 	abort func(runID string, failed stats.ThresholdResult)
 
-	mu     sync.Mutex
-	jobs   map[string]prepared // by run id
-	live   *stats.Summary      // the newest of the run that started last
-	rate   float64             // requests per second between the last two
-	errors float64             // share of them that were errors, in percent
-	at     time.Time
+	mu       sync.Mutex
+	jobs     map[string]prepared // by run id
+	prepares int
+	playing  map[string]*playing // by run id: those under way
+	starved  bool                // memory ended the run that was over last
+	live     *stats.Summary      // the newest of the run that started last
+	rate     float64             // requests per second between the last two
+	errors   float64             // share of them that were errors, in percent
+	at       time.Time
+
+	standbys atomic.Int64 // begun so far
+	standing int64        // workers of the one that is going
 }
 
 // prepared is a run as it was prepared.
 type prepared struct {
 	job     loadgen.Job
-	divided bool         // among the participants: the load, or the rows of a data file
-	cluster bool         // load.scope: cluster
-	judge   *stats.Judge // of this node's own summaries
+	divided bool            // among the participants: the load, or the rows of a data file
+	cluster bool            // load.scope: cluster
+	judge   *stats.Judge    // of this node's own summaries
+	view    *stats.Interval // nil for none
 	aborted bool
+	order   int
 }
 
 // maxJobs bounds the runs remembered; the state of a node knows three.
@@ -80,7 +98,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Client: r.client, Files: r.filesOf(c),
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
 	}
 	job.Files.Copies = copies
 	if err := r.engine.Prepare(ctx, job); err != nil {
@@ -91,11 +109,29 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.jobs) >= maxJobs {
-		clear(r.jobs)
+	r.makeRoom(runID)
+	r.prepares++
+	made := prepared{job: job, order: r.prepares, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	if r.rotation > 0 {
+		made.view = stats.NewInterval(r.rotation)
 	}
-	r.jobs[runID] = prepared{job: job, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	r.jobs[runID] = made
 	return nil
+}
+
+// makeRoom forgets the oldest job for another one: those that run, or are about
+// to, are the newest.
+func (r *runner) makeRoom(runID string) {
+	if _, known := r.jobs[runID]; known || len(r.jobs) < maxJobs {
+		return
+	}
+	oldest := ""
+	for id, p := range r.jobs {
+		if oldest == "" || p.order < r.jobs[oldest].order {
+			oldest = id
+		}
+	}
+	delete(r.jobs, oldest)
 }
 
 func (r *runner) Discard(runID string) {
@@ -105,25 +141,29 @@ func (r *runner) Discard(runID string) {
 	r.engine.Discard(runID)
 }
 
-func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) (body []byte, err error) {
 	if err := r.share(ctx, run); err != nil {
 		return nil, err
 	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
+	r.begin(run.ID, cancel)
 	var once sync.Once
-	summary, err := r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
+	defer func() { r.leave(run.ID, err) }()
+	var summary *stats.Summary
+	summary, err = r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
 		r.show(s)
 		if skew, ok := s.StartSkew(); ok {
 			once.Do(func() { started(s.FirstRequest(), skew) })
 		}
 	})
+	err = errors.Join(err, r.finish(run.ID, summary))
 	if summary == nil {
 		return nil, err
 	}
 	r.show(summary)
-	b, encodeErr := summary.Encode()
-	return b, errors.Join(err, encodeErr)
+	body, encodeErr := summary.Encode()
+	return body, errors.Join(err, encodeErr)
 }
 
 // share prepares a run whose load is divided once more: who takes part, and
@@ -182,6 +222,7 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p, ok := r.jobs[s.RunID]; ok {
+		r.rotate(p.view, s)
 		p.judge.Observe(s)
 		if failed, abort = p.judge.Aborting(); abort && !p.aborted && r.abort != nil {
 			p.aborted = true
@@ -202,6 +243,9 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	if r.live != nil && r.live.RunID != s.RunID && r.live.StartedAt.After(s.StartedAt) {
 		return failed, abort // a run that drains beside its successor
 	}
+	if r.live != nil && r.live.RunID != s.RunID {
+		r.rate, r.errors = 0, 0 // the other run's
+	}
 	r.live, r.at = s, now
 	return failed, abort
 }
@@ -221,14 +265,47 @@ func (r *runner) judged(runID string, alone bool, document []byte, merged *stats
 	return stats.NewJudge(p.Thresholds).Result(merged), nil
 }
 
+// soFar are the thresholds of a run that is going on.
+func (r *runner) soFar(s *stats.Summary) []stats.ThresholdResult {
+	r.mu.Lock()
+	document := r.jobs[s.RunID].job.Document
+	r.mu.Unlock()
+	rows, err := r.judged(s.RunID, false, document, s)
+	if err != nil {
+		return nil // the run is forgotten already
+	}
+	return rows
+}
+
+// leave is called when a run is over: one whose engine has not said how it ended
+// must not look as if it went on.
+func (r *runner) leave(runID string, failure error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.live == nil || r.live.RunID != runID || r.live.Ended {
+		return
+	}
+	last := *r.live
+	last.Ended, last.Failure = true, "the engine has not finished"
+	if failure != nil {
+		last.Failure = failure.Error()
+	}
+	r.live = &last
+	r.metrics.SetSummary(&last)
+}
+
+// newest is the newest summary of the run that started last, nil before the first.
+func (r *runner) newest() *stats.Summary { return r.figures().summary }
+
 // figures are what GET /health shows of the load.
 type figures struct {
 	summary      *stats.Summary
 	rate, errors float64
+	standing     int // workers in standby
 }
 
 func (r *runner) figures() figures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return figures{r.live, r.rate, r.errors}
+	return figures{r.live, r.rate, r.errors, int(r.standing)}
 }

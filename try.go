@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -87,6 +88,16 @@ func tryJob(file string, set settings.Settings, errOut io.Writer) (loadgen.Job, 
 	_, warnings, err := plan.Parse(document)
 	for _, w := range warnings {
 		fmt.Fprintf(errOut, "%s (warning)\n", w.In(file))
+	}
+	merged, notes, mergeErr := plan.Merge(document, variablesSet(set), plan.EnvironmentWins)
+	for _, note := range notes {
+		fmt.Fprintln(errOut, note)
+	}
+	switch {
+	case mergeErr != nil:
+		err = mergeErr
+	case !bytes.Equal(merged, document):
+		document, err = merged, nil // Merge has parsed it
 	}
 	var mistakes plan.Errors
 	if errors.As(err, &mistakes) {

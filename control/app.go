@@ -47,6 +47,7 @@ type Accepted struct {
 	RunID         string `json:"run_id"`
 	ConfigVersion string `json:"config_version"`
 	NodeID        string `json:"node_id"` // who accepted it: the leader in a cluster
+	NodeName      string `json:"node_name,omitempty"`
 }
 
 // Stopped answers POST /stop: the last figures before the stop.
@@ -85,7 +86,7 @@ type Health struct {
 const (
 	StateReady   = "ready"   // waits for its first plan, and ends after it
 	StateRunning = "running" // a test is active
-	StateStandby = "standby" // a test is over, the plan's standby load runs
+	StateStandby = "standby" // a test is over, the node stays, with the plan's standby load if it has one
 	StateIdle    = "idle"    // nothing runs
 )
 

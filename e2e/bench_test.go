@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	dockercontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	tc "github.com/testcontainers/testcontainers-go"
@@ -169,13 +170,21 @@ type containerSpec struct {
 	ports     []string          // published, such as "8080/tcp"
 	onCluster bool              // on the cluster's network as well
 	user      string            // "uid:gid", else root
+	memory    int64             // limit in bytes, 0 for none
+	beside    *container        // that is running, and whose network it shares, published ports included
 }
 
 // create makes a container, with its addresses, and does not start it.
 func (b *bench) create(spec containerSpec) *container {
 	b.t.Helper()
-	host := b.nextHost()
-	c := &container{bench: b, name: spec.name, ctlIP: b.ctl.address(host)}
+	c := &container{bench: b, name: spec.name, publisher: spec.beside}
+	host := 0
+	if spec.beside != nil {
+		c.ctlIP, c.clusterIP = spec.beside.ctlIP, spec.beside.clusterIP
+	} else {
+		host = b.nextHost()
+		c.ctlIP = b.ctl.address(host)
+	}
 	ctx, cancel := call()
 	defer cancel()
 	made, err := tc.GenericContainer(ctx, tc.GenericContainerRequest{ContainerRequest: b.request(spec, c.ctlIP)})
@@ -186,7 +195,7 @@ func (b *bench) create(spec containerSpec) *container {
 	if err != nil {
 		b.t.Fatalf("create container %s: %v", spec.name, err)
 	}
-	if spec.onCluster {
+	if spec.onCluster && spec.beside == nil {
 		c.clusterIP = b.cluster.address(host)
 		c.connect(ctx, b.cluster, c.clusterIP)
 	}
@@ -204,6 +213,20 @@ func (b *bench) request(spec containerSpec, ctlIP string) tc.ContainerRequest {
 				s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(ctlIP)}
 			}
 		},
+	}
+	if spec.beside != nil {
+		request.ExposedPorts, request.Networks, request.NetworkAliases, request.EndpointSettingsModifier = nil, nil, nil, nil
+		request.ConfigModifier = func(config *containerConfig) { config.User = spec.user }
+	}
+	switch {
+	case spec.memory > 0:
+		request.HostConfigModifier = func(config *hostConfig) {
+			config.Memory, config.MemorySwap = spec.memory, spec.memory // no swap beside it
+		}
+	case spec.beside != nil:
+		request.HostConfigModifier = func(config *hostConfig) {
+			config.NetworkMode = dockercontainer.NetworkMode("container:" + spec.beside.handle.GetContainerID())
+		}
 	}
 	for path, content := range spec.files {
 		request.Files = append(request.Files, tc.ContainerFile{

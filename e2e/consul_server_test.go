@@ -52,6 +52,38 @@ disable_update_check = true
 	return made
 }
 
+// consulAgents starts an agent per name, each for one machine: it listens for
+// its clients there and gives out its address on the cluster's network. The
+// first is the server. They publish what a node beside them would.
+func (b *bench) consulAgents(names []string) (server *consulServer, agents []*container) {
+	b.t.Helper()
+	for _, name := range names {
+		address := b.cluster.address(b.lastHost + 1)
+		cmd := []string{
+			"agent", "-data-dir=/data", "-bind=" + address, "-client=0.0.0.0", "-node=" + name, "-log-level=warn", "-hcl=disable_update_check = true",
+		}
+		if server == nil {
+			cmd = append(cmd, "-server", "-bootstrap-expect=1", "-hcl=performance { raft_multiplier = 1 }")
+		} else {
+			cmd = append(cmd, "-retry-join="+server.clusterIP, "-retry-interval=1s")
+		}
+		c := b.create(containerSpec{
+			name: "consul-" + name, image: b.imageFor(consulImage), onCluster: true, cmd: cmd,
+			ports: []string{consulPort, controlPort, metricsPort},
+		})
+		c.start()
+		if server == nil {
+			server = &consulServer{c, false}
+			server.waitReady()
+		}
+		agents = append(agents, c)
+	}
+	for _, c := range agents {
+		(&consulServer{c, false}).waitReady()
+	}
+	return server, agents
+}
+
 // waitReady waits until the agent has a leader that answers for the whole
 // cluster. It writes nothing: a write that is given up may still be done later.
 func (s *consulServer) waitReady() {

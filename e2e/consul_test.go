@@ -64,6 +64,30 @@ func wantNoEntries(t testing.TB, consul *consulServer, foreign ...string) {
 	}
 }
 
+// Three machines with a Consul agent each, which its node reaches at the
+// default address on loopback, and not a word about addresses: as in the README.
+func TestConsulAgentOnEachMachine(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	target := b.target()
+	server, agents := b.consulAgents(three())
+	l := load{rps: 50, seconds: 4}
+	plan := l.plan(target.base())
+	server.put(key, plan)
+	var nodes []*node
+	for i, name := range three() {
+		nodes = append(nodes, b.nodeWith(containerSpec{name: name, beside: agents[i]}, env{
+			"DISCOVERY_MODE": "consul", "CLUSTER_EXPECT": "3", "CLUSTER_CONFIG_SOURCE": "consul-kv", "CLUSTER_ADVERTISE_ADDR": "",
+		}))
+	}
+	startAll(t, nodes)
+	startAt := waitReady(t, nodes, plan, formTime)
+	leader, followers := waitLeader(t, nodes, formTime)
+	wantTags(t, server, leader, followers)
+	wantExits(t, nodes, time.Until(startAt)+l.duration()+endTime, 0)
+	wantNothingLeft(t, server)
+}
+
 // A stale entry, a second entry of one address and a stranger under the same
 // name, all passing, do not change who belongs to the cluster.
 func TestConsulForeignEntries(t *testing.T) {

@@ -20,6 +20,9 @@ import (
 // containerConfig is the engine's type of a container's own settings.
 type containerConfig = dockercontainer.Config
 
+// hostConfig is the engine's type of what the machine gives a container.
+type hostConfig = dockercontainer.HostConfig
+
 // container is one container of a bench: what may be done to it and seen of it.
 // Its methods fail the bench's test when the engine refuses.
 type container struct {
@@ -27,7 +30,8 @@ type container struct {
 	name      string
 	handle    tc.Container
 	ctlIP     string
-	clusterIP string // "" if it is not on the cluster's network
+	clusterIP string     // "" if it is not on the cluster's network
+	publisher *container // whose published ports are this one's too; nil: it has its own
 }
 
 func (c *container) fatalf(format string, args ...any) {
@@ -206,6 +210,9 @@ func (c *container) url(port string) string {
 
 // tryURL is url for a container that may have ended.
 func (c *container) tryURL(port string) (string, error) {
+	if c.publisher != nil {
+		return c.publisher.tryURL(port)
+	}
 	ctx, cancel := call()
 	defer cancel()
 	host, err := c.handle.Host(ctx)

@@ -10,6 +10,7 @@
 //	VOLLEY_E2E_GCS_IMAGE     a published fake-gcs-server image, likewise
 //	VOLLEY_E2E_LOGS          folder for the logs of failed tests (default: volley-e2e-logs in the temporary folder)
 //	VOLLEY_E2E_RUNS          repetitions of the measurement of start times (default 5)
+//	VOLLEY_E2E=long          measurements of memory as long as the acceptance asks for, instead of seconds
 //
 // main_test.go decides whether to run; engine_test.go is the Docker engine,
 // images_test.go the images, bench_test.go one test's networks and containers,

@@ -184,7 +184,11 @@ func (b *bench) nodeWith(spec containerSpec, settings env) *node {
 	spec.image = b.imageFor(volleyImage)
 	spec.onCluster = true
 	spec.ports = []string{controlPort, metricsPort}
-	spec.env = nodeEnv(spec.name, b.cluster.address(b.lastHost+1)).with(settings)
+	clusterIP := b.cluster.address(b.lastHost + 1)
+	if spec.beside != nil {
+		clusterIP = spec.beside.clusterIP
+	}
+	spec.env = nodeEnv(spec.name, clusterIP).with(settings)
 	maps.DeleteFunc(spec.env, func(_, value string) bool { return value == "" })
 	return &node{b.create(spec)}
 }

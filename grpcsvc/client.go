@@ -17,7 +17,7 @@ type ClientOptions struct {
 	Token    string        // shown on every call; "" = none
 	TLS      *tls.Config   // the client's of LoadTLS; nil = plain text
 	Dialer   Dialer        // nil = TCP
-	MaxConns int           // connections at a time; 0 = 256
+	MaxConns int           // connections at a time; 0 = 2000
 	Unused   time.Duration // after which a connection without calls is closed; 0 = 5 min
 }
 
@@ -50,9 +50,6 @@ func NewClient(o ClientOptions) *Client {
 
 // Close cancels calls under way; later ones fail with ErrClosed.
 func (c *Client) Close() { c.pool.close() }
-
-// Forget closes the connection to addr after the calls under way. A later call opens a new one.
-func (c *Client) Forget(addr string) { c.pool.forget(addr) }
 
 // method is one of LoadTestCoordinator's, as a method expression.
 type method[In, Out any] func(pb.LoadTestCoordinatorClient, context.Context, *In, ...grpc.CallOption) (*Out, error)

@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -142,7 +143,7 @@ func mustPing(ctx context.Context, t *testing.T, client *Client, addr string) {
 	synctest.Wait()
 }
 
-func TestConnectionsAreKeptAndForgotten(t *testing.T) {
+func TestConnectionsAreKept(t *testing.T) {
 	pooled(t, ClientOptions{}, answering(node.Pong{}, nil), func(ctx context.Context, client *Client, dials *countedDials) {
 		for range 3 {
 			mustPing(ctx, t, client, "a:1")
@@ -151,16 +152,34 @@ func TestConnectionsAreKeptAndForgotten(t *testing.T) {
 		if got := dials.opened.Load(); got != 2 {
 			t.Errorf("%d connections for two addresses, want 2", got)
 		}
-		client.Forget("a:1")
-		synctest.Wait()
-		if got := dials.closed.Load(); got != 1 {
-			t.Errorf("%d connections closed by Forget, want 1", got)
-		}
-		mustPing(ctx, t, client, "a:1")
-		if got := dials.opened.Load(); got != 3 {
-			t.Errorf("%d connections opened, want 3", got)
-		}
 	})
+}
+
+// Raft's transport has two connections to each peer: heartbeats to all must not
+// close one another's.
+func TestThePoolHoldsAThousandPeers(t *testing.T) {
+	p := newPool("", nil, nil)
+	defer p.close()
+	first, err := p.borrow("10.0.0.1:7000", useHeartbeat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.giveBack(first)
+	for i := range 1000 {
+		for _, u := range []use{useHeartbeat, useBulk} {
+			if i == 0 && u == useHeartbeat {
+				continue
+			}
+			conn, err := p.borrow(fmt.Sprintf("10.0.%d.%d:7000", i/250, i%250+1), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.giveBack(conn)
+		}
+	}
+	if again, err := p.borrow("10.0.0.1:7000", useHeartbeat); err != nil || again != first {
+		t.Errorf("the first connection is another one now (%v)", err)
+	}
 }
 
 func TestUnusedConnectionsAreClosed(t *testing.T) {
@@ -204,20 +223,16 @@ func TestNumberOfConnectionsIsBounded(t *testing.T) {
 		if _, err := client.Ping(ctx, "d:1"); err == nil || !strings.Contains(err.Error(), "all 2 connections are in use") {
 			t.Errorf("a third address: got %v", err)
 		}
-		client.Forget("b:1") // under way: ends by itself
-		synctest.Wait()
-		if got := dials.closed.Load(); got != 1 {
-			t.Errorf("Forget closed a connection with a call under way (%d closed)", got)
-		}
 		close(release)
 		for range 2 {
 			if err := <-busy; err != nil {
 				t.Errorf("call under way: %v", err)
 			}
 		}
+		mustPing(ctx, t, client, "d:1") // there is room again
 		synctest.Wait()
 		if got := dials.closed.Load(); got != 2 {
-			t.Errorf("%d closed after the last call on a forgotten one, want 2", got)
+			t.Errorf("%d closed, want 2", got)
 		}
 	})
 }

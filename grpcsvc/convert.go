@@ -210,7 +210,7 @@ func healthToWire(h node.Health) *pb.HealthReply {
 	return &pb.HealthReply{
 		ServerId: h.ServerID, AppliedIndex: h.AppliedIndex, ReadyRun: h.ReadyRun, SourceHash: h.SourceHash,
 		ClockOffsetNs: int64(h.ClockOffset), ClockBoundNs: int64(h.ClockBound), StartSkewNs: int64(h.StartSkew),
-		FirstRequestNs: timeToWire(h.FirstRequest), EngineFailure: h.EngineFailure,
+		FirstRequestNs: timeToWire(h.FirstRequest),
 	}
 }
 
@@ -218,6 +218,6 @@ func healthFromWire(h *pb.HealthReply) node.Health {
 	return node.Health{
 		ServerID: h.GetServerId(), AppliedIndex: h.GetAppliedIndex(), ReadyRun: h.GetReadyRun(), SourceHash: h.GetSourceHash(),
 		ClockOffset: time.Duration(h.GetClockOffsetNs()), ClockBound: time.Duration(h.GetClockBoundNs()), StartSkew: time.Duration(h.GetStartSkewNs()),
-		FirstRequest: timeFromWire(h.GetFirstRequestNs()), EngineFailure: h.GetEngineFailure(),
+		FirstRequest: timeFromWire(h.GetFirstRequestNs()),
 	}
 }

@@ -1,6 +1,7 @@
 package grpcsvc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +18,25 @@ import (
 const dataChunk = 128 << 10
 
 // FetchData writes a data file that the node at addr has, from an offset to its
-// end, over a connection of its own: no other call waits behind it. What to has
-// taken when it fails was right; an error of to's comes back as it is.
+// end. What to has taken when it fails was right; an error of to's comes back as
+// it is.
 func (c *Client) FetchData(ctx context.Context, addr string, in node.FetchData, to io.Writer) error {
-	const name = "FetchData"
+	return c.fetch(ctx, "FetchData", addr, to, func(ctx context.Context, from pb.LoadTestCoordinatorClient) (chunks, error) {
+		return from.FetchData(ctx, fetchDataToWire(in))
+	})
+}
+
+// FetchResult writes the cluster's result of a run that the node at addr has.
+func (c *Client) FetchResult(ctx context.Context, addr string, in node.FetchResult, to io.Writer) error {
+	return c.fetch(ctx, "FetchResult", addr, to, func(ctx context.Context, from pb.LoadTestCoordinatorClient) (chunks, error) {
+		return from.FetchResult(ctx, fetchResultToWire(in))
+	})
+}
+
+type chunks = grpc.ServerStreamingClient[pb.DataChunk]
+
+// fetch takes a stream over a connection of its own: no other call waits behind it.
+func (c *Client) fetch(ctx context.Context, name, addr string, to io.Writer, ask func(context.Context, pb.LoadTestCoordinatorClient) (chunks, error)) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return fmt.Errorf("%s %s: context has no deadline (every call must carry one)", name, addr)
 	}
@@ -31,7 +47,7 @@ func (c *Client) FetchData(ctx context.Context, addr string, in node.FetchData, 
 	defer c.pool.giveBack(conn)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream if to takes no more
-	stream, err := pb.NewLoadTestCoordinatorClient(conn).FetchData(ctx, fetchDataToWire(in))
+	stream, err := ask(ctx, pb.NewLoadTestCoordinatorClient(conn))
 	for err == nil {
 		var chunk *pb.DataChunk
 		if chunk, err = stream.Recv(); err != nil {
@@ -57,6 +73,23 @@ func (c *coordinator) FetchData(in *pb.FetchDataRequest, stream grpc.ServerStrea
 		return err
 	}
 	defer func() { _ = from.Close() }() // only read
+	return send(from, stream)
+}
+
+// FetchResult sends a result in chunks: with many steps it is larger than one
+// message may be.
+func (c *coordinator) FetchResult(in *pb.FetchResultRequest, stream grpc.ServerStreamingServer[pb.DataChunk]) error {
+	if err := checkDeadline(stream.Context(), "FetchResult"); err != nil {
+		return err
+	}
+	body, err := c.node.HandleFetchResult(stream.Context(), fetchResultFromWire(in))
+	if err != nil {
+		return err
+	}
+	return send(bytes.NewReader(body), stream)
+}
+
+func send(from io.Reader, stream grpc.ServerStreamingServer[pb.DataChunk]) error {
 	for {
 		piece := make([]byte, dataChunk) // gRPC may still hold the one before
 		n, err := io.ReadFull(from, piece)
@@ -72,6 +105,14 @@ func (c *coordinator) FetchData(in *pb.FetchDataRequest, stream grpc.ServerStrea
 			return err
 		}
 	}
+}
+
+func fetchResultToWire(f node.FetchResult) *pb.FetchResultRequest {
+	return &pb.FetchResultRequest{ClusterId: f.ClusterID, From: memberToWire(f.From), RunId: f.RunID}
+}
+
+func fetchResultFromWire(f *pb.FetchResultRequest) node.FetchResult {
+	return node.FetchResult{ClusterID: f.GetClusterId(), From: memberFromWire(f.GetFrom()), RunID: f.GetRunId()}
 }
 
 func fetchDataToWire(f node.FetchData) *pb.FetchDataRequest {

@@ -101,6 +101,25 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
 
+func TestFetchResultNeedsADeadline(t *testing.T) {
+	noLeaks(t)
+	listener := listen(t, "127.0.0.1:0")
+	serve(t, listener, Options{Handler: answering([]byte("{}"), nil)})
+	addr := listener.Addr().String()
+	if err := newClient(t, ClientOptions{}).FetchResult(t.Context(), addr, node.FetchResult{}, io.Discard); err == nil || !strings.Contains(err.Error(), "no deadline") {
+		t.Errorf("client: %v, want that there is no deadline", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stream, err := pb.NewLoadTestCoordinatorClient(rawConn(t, addr)).FetchResult(ctx, &pb.FetchResultRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("server: %v, want InvalidArgument", err)
+	}
+}
+
 func TestFetchDataNeedsADeadline(t *testing.T) {
 	noLeaks(t)
 	_, addr := serveFile(t, strings.NewReader("x"))

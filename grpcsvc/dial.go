@@ -16,7 +16,9 @@ import (
 )
 
 const (
-	defaultMaxConns = 256
+	// defaultMaxConns is two uses of each of a thousand peers, more than a
+	// cluster has: were it fewer, every heartbeat would close the connection of another.
+	defaultMaxConns = 2 * 1000
 	defaultUnused   = 5 * time.Minute
 )
 
@@ -39,8 +41,8 @@ type connKey struct {
 }
 
 // pool keeps one connection per address and use. A connection that no call
-// uses is closed when it was unused for a while, when its address is forgotten
-// or when the pool is full and it is the one unused longest.
+// uses is closed when it was unused for a while, or when the pool is full and
+// it is the one unused longest.
 type pool struct {
 	options []grpc.DialOption
 	tls     *tls.Config
@@ -58,7 +60,6 @@ type pooledConn struct {
 	handshake *handshakeWatch
 	calls     int // under way
 	lastUsed  time.Time
-	forgotten bool // to be closed by the last call
 }
 
 func newPool(token string, tlsConfig *tls.Config, dialer Dialer) *pool {
@@ -163,13 +164,10 @@ func (p *pool) makeRoom() error {
 	return nil
 }
 
-// drop takes conn out of the pool; it is closed now or by its last call.
+// drop closes a connection without calls.
 func (p *pool) drop(key connKey, conn *pooledConn) {
 	delete(p.conns, key)
-	conn.forgotten = true
-	if conn.calls == 0 {
-		_ = conn.Close() // its only error says that it is closed already
-	}
+	_ = conn.Close() // its only error says that it is closed already
 }
 
 func (p *pool) giveBack(conn *pooledConn) {
@@ -177,20 +175,6 @@ func (p *pool) giveBack(conn *pooledConn) {
 	defer p.mu.Unlock()
 	conn.calls--
 	conn.lastUsed = time.Now()
-	if conn.forgotten && conn.calls == 0 {
-		_ = conn.Close()
-	}
-}
-
-// forget drops every connection to addr; calls under way end by themselves.
-func (p *pool) forget(addr string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for key, conn := range p.conns {
-		if key.addr == addr {
-			p.drop(key, conn)
-		}
-	}
 }
 
 // close cancels the calls under way and makes later ones fail with ErrClosed.

@@ -208,6 +208,10 @@ func (f *fakeNode) HandleFetchData(ctx context.Context, in node.FetchData) (io.R
 	return io.NopCloser(bytes.NewReader(text)), err
 }
 
+func (f *fakeNode) HandleFetchResult(ctx context.Context, in node.FetchResult) ([]byte, error) {
+	return reply[[]byte](f.handle(ctx, in))
+}
+
 // answering is a node that gives everybody the same answer.
 func answering(out any, err error) *fakeNode {
 	return &fakeNode{func(context.Context, any) (any, error) { return out, err }}
@@ -233,7 +237,10 @@ func calls(c *Client) map[string]func(ctx context.Context, addr string) error {
 			_, err := c.HealthCheck(ctx, a, node.HealthCheck{})
 			return err
 		},
-		"Ping":      func(ctx context.Context, a string) error { _, err := c.Ping(ctx, a); return err },
+		"Ping": func(ctx context.Context, a string) error { _, err := c.Ping(ctx, a); return err },
+		"FetchResult": func(ctx context.Context, a string) error {
+			return c.FetchResult(ctx, a, node.FetchResult{}, io.Discard)
+		},
 		"FetchData": func(ctx context.Context, a string) error { return c.FetchData(ctx, a, node.FetchData{}, io.Discard) },
 	}
 }

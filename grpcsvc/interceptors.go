@@ -27,6 +27,7 @@ const (
 type guard struct {
 	token string // "" = none is asked for
 	log   *slog.Logger
+	life  context.Context // ends when the server is to end
 }
 
 // options installs the guard, in the order recovery, errors, token, deadline.
@@ -39,7 +40,7 @@ func (g *guard) options() []grpc.ServerOption {
 
 func (g *guard) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (out any, err error) {
 	defer g.recover(info.FullMethod, &err)
-	if err := g.admit(ctx, info.FullMethod); err != nil {
+	if err := g.admit(ctx); err != nil {
 		return nil, toStatus(err)
 	}
 	if err := checkDeadline(ctx, info.FullMethod); err != nil {
@@ -49,15 +50,32 @@ func (g *guard) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, h
 	return out, toStatus(err)
 }
 
-// stream does not ask for a deadline: InstallSnapshot and FetchData, the streams
-// that volley serves, do that themselves; health's Watch is meant to stay open.
+// stream does not ask for a deadline: InstallSnapshot, FetchData and FetchResult, the
+// streams that volley serves, do that themselves; health's Watch is meant to stay open,
+// until the server ends.
 func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	defer g.recover(info.FullMethod, &err)
-	if err := g.admit(stream.Context(), info.FullMethod); err != nil {
+	if err := g.admit(stream.Context()); err != nil {
 		return toStatus(err)
+	}
+	if isHealth(info.FullMethod) {
+		watch := &watchStream{ServerStream: stream}
+		var end context.CancelFunc
+		watch.ctx, end = context.WithCancel(stream.Context())
+		defer end()
+		defer context.AfterFunc(g.life, end)()
+		stream = watch
 	}
 	return toStatus(handle(srv, stream))
 }
+
+// watchStream is a stream that ends with the server, not only with its caller.
+type watchStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (w *watchStream) Context() context.Context { return w.ctx }
 
 // recover keeps one bad message from ending the process, and with it a run.
 func (g *guard) recover(method string, err *error) {
@@ -68,8 +86,8 @@ func (g *guard) recover(method string, err *error) {
 }
 
 // admit compares the caller's token in constant time, length included.
-func (g *guard) admit(ctx context.Context, method string) error {
-	if g.token == "" || isHealth(method) {
+func (g *guard) admit(ctx context.Context) error {
+	if g.token == "" {
 		return nil
 	}
 	shown := metadata.ValueFromIncomingContext(ctx, authHeader)
@@ -91,7 +109,7 @@ func checkDeadline(ctx context.Context, method string) error {
 	return status.Errorf(codes.InvalidArgument, "%s has no deadline (every call must carry one)", method)
 }
 
-// isHealth: health probes know no token and need none.
+// isHealth: health probes may come without a deadline.
 func isHealth(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
 
 // tokenCredentials shows the token on every call. Whether it may travel

@@ -36,7 +36,7 @@ const (
 type Options struct {
 	Handler   node.Handler // required
 	Transport *Transport   // serves Raft's messages; nil = service Raft is not offered
-	Token     string       // that every call but health must show; "" = none
+	Token     string       // that every call must show; "" = none
 	TLS       *tls.Config  // the server's of LoadTLS; nil = plain text
 	Log       *slog.Logger // nil = slog.Default()
 }
@@ -46,6 +46,7 @@ type Options struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	end    context.CancelFunc // of the streams that stay open as long as the server
 }
 
 // NewServer returns a server that answers once Serve is called.
@@ -54,9 +55,11 @@ func NewServer(o Options) *Server {
 	if log == nil {
 		log = slog.Default()
 	}
+	life, end := context.WithCancel(context.Background())
 	s := &Server{
-		grpc:   grpc.NewServer(append(serverOptions(o.TLS), (&guard{token: o.Token, log: log}).options()...)...),
+		grpc:   grpc.NewServer(append(serverOptions(o.TLS), (&guard{token: o.Token, log: log, life: life}).options()...)...),
 		health: health.NewServer(),
+		end:    end,
 	}
 	pb.RegisterLoadTestCoordinatorServer(s.grpc, &coordinator{node: o.Handler})
 	if o.Transport != nil {
@@ -85,7 +88,7 @@ func serverOptions(tlsConfig *tls.Config) []grpc.ServerOption {
 }
 
 // Serve answers on listener, which it closes, until ctx ends; then health says
-// NOT_SERVING, calls that are under way get 3 s, what is left is cancelled, and
+// NOT_SERVING and its watches end, calls that are under way get 3 s, what is left is cancelled, and
 // Serve returns nil after the last handler. An error means that listening failed.
 // A Server serves once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
@@ -98,6 +101,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.health.Shutdown()
+	s.end()
 	s.stop()
 	<-failed
 	return nil

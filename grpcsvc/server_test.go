@@ -81,8 +81,8 @@ func TestTokenIsAskedOnEveryMethod(t *testing.T) {
 				t.Errorf("%s, %s: got %v, want unauthenticated without the token", name, method, err)
 			}
 		})
-		if count != 19 {
-			t.Fatalf("%d methods called, want 14 of LoadTestCoordinator and 5 of Raft", count)
+		if count != 20 {
+			t.Fatalf("%d methods called, want 15 of LoadTestCoordinator and 5 of Raft", count)
 		}
 	}
 	everyMethod(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer secret"), conn, func(method string, err error) {
@@ -92,7 +92,7 @@ func TestTokenIsAskedOnEveryMethod(t *testing.T) {
 			want = codes.FailedPrecondition // no target named
 		case strings.Contains(method, "StreamMetrics"):
 			want = codes.Unimplemented
-		case strings.Contains(method, "FetchData") && errors.Is(err, io.EOF):
+		case (strings.Contains(method, "FetchData") || strings.Contains(method, "FetchResult")) && errors.Is(err, io.EOF):
 			err = nil // a file of no bytes is a stream of no messages
 		}
 		if status.Code(err) != want {
@@ -124,17 +124,62 @@ func TestTokenOfTheClient(t *testing.T) {
 	}
 }
 
-func TestHealthNeedsNoToken(t *testing.T) {
+// The shared secret is one that every call must show.
+func TestHealthNeedsTheToken(t *testing.T) {
 	noLeaks(t)
 	listener := listen(t, "127.0.0.1:0")
 	serve(t, listener, Options{Handler: answering(nil, nil), Token: "secret"})
 	health := healthpb.NewHealthClient(rawConn(t, listener.Addr().String()))
+	show := grpc.PerRPCCredentials(tokenCredentials("secret"))
 	for _, service := range []string{"", "volley.v1.LoadTestCoordinator"} {
-		got, err := health.Check(within(t, patience), &healthpb.HealthCheckRequest{Service: service})
-		if err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		request := &healthpb.HealthCheckRequest{Service: service}
+		if got, err := health.Check(context.Background(), request, show); err != nil || got.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 			t.Errorf("%q: got %v, %v", service, got, err)
 		}
+		if _, err := health.Check(within(t, patience), request); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%q without the token: got %v", service, err)
+		}
+		watch, err := health.Watch(within(t, patience), request)
+		if err == nil {
+			_, err = watch.Recv()
+		}
+		if status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%q watched without the token: got %v", service, err)
+		}
 	}
+}
+
+// A watch of health ends with the server instead of holding it up.
+func TestWatchOfHealthDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := bufconn.Listen(1 << 20)
+		serving, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- NewServer(Options{Handler: answering(nil, nil)}).Serve(serving, listener) }()
+		conn, err := grpc.NewClient("passthrough:///a", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, service := range []string{"", "nobody knows this one"} {
+			watch, err := healthpb.NewHealthClient(conn).Watch(context.Background(), &healthpb.HealthCheckRequest{Service: service})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := watch.Recv(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("the end took %s", took)
+		}
+	})
 }
 
 func TestCallsWithoutDeadlineAreRefused(t *testing.T) {

@@ -121,6 +121,12 @@ func TestEveryFieldCrossesTheWire(t *testing.T) {
 		err := client.FetchData(ctx, addr, fetch, &to)
 		return to.Bytes(), err
 	})
+	result := filled[node.FetchResult](t)
+	check("FetchResult", result, text, func() (any, error) {
+		var to bytes.Buffer
+		err := client.FetchResult(ctx, addr, result, &to)
+		return to.Bytes(), err
+	})
 	check("Ping", nil, filled[node.Pong](t), func() (any, error) { return client.Ping(ctx, addr) })
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ type ChildConfig struct {
 	Executable string       // "" is the running program
 	Args       []string     // nil is {ChildCommand}
 	Env        []string     // nil is this process's environment
+	// MemoryLimit is what the child's Go runtime keeps to, in bytes; 0 leaves it
+	// to the environment.
+	MemoryLimit int64
 }
 
 // Child is the engine in a child process of the same program, so that load
@@ -105,6 +109,9 @@ func (c *Child) Prepare(ctx context.Context, job Job) error {
 	case <-p.dead:
 		return p.death
 	case <-ctx.Done():
+		// What nobody waits for any more must not stay in the child for ever.
+		_ = p.link.send(message{Kind: kindStop, ID: call.id})
+		_ = p.link.send(message{Kind: kindDiscard, RunID: job.RunID})
 		return fmt.Errorf("prepare run %s: no answer of the engine child: %w", job.RunID, ctx.Err())
 	}
 }
@@ -163,12 +170,28 @@ func (c *Child) leave() {
 }
 
 // Discard tells the child; one that is dead has forgotten all by itself.
-func (c *Child) Discard(runID string) {
-	c.mu.Lock()
-	p := c.proc
-	c.mu.Unlock()
-	_ = p.link.send(message{Kind: kindDiscard, RunID: runID})
+func (c *Child) Discard(runID string) { c.tell(message{Kind: kindDiscard, RunID: runID}) }
+
+// Collect is as Saver says, for this process and the child.
+func (c *Child) Collect() {
+	c.tell(message{Kind: kindCollect})
+	debug.FreeOSMemory()
 }
+
+// Save is as Saver says.
+func (c *Child) Save() { c.tell(message{Kind: kindSave}) }
+
+// tell sends what needs no answer. If it cannot be sent the child is dead.
+func (c *Child) tell(m message) { _ = c.current().link.send(m) }
+
+func (c *Child) current() *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proc
+}
+
+// PID is that of the child process.
+func (c *Child) PID() int { return c.current().cmd.Process.Pid }
 
 // broken is the reason why sending failed: the child's death if it is that.
 func (p *process) broken(ctx context.Context, err error) error {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"volley/loadgen"
 )
 
 // TestChildYieldsToItsParent reads what the kernel knows of the child.
@@ -82,4 +84,39 @@ func scoreOf(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// environOf is a variable as the process was started with.
+func environOf(t *testing.T, pid int, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := ""
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+func TestChildTellsItsProcess(t *testing.T) {
+	leavesNothing(t)
+	log, _ := testLog()
+	e, err := loadgen.OpenChild(t.Context(), loadgen.ChildConfig{Log: log, MemoryLimit: 123 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if pid := onlyChild(t); e.PID() != pid {
+		t.Errorf("PID %d, want %d", e.PID(), pid)
+	}
+	if got := environOf(t, e.PID(), "GOMEMLIMIT"); got != "128974848" {
+		t.Errorf("the child has GOMEMLIMIT=%q, want 128974848", got)
+	}
+	if resident, _ := loadgen.NewMemory().Of(e.PID()); resident <= 0 {
+		t.Errorf("the child has %d bytes", resident)
+	}
 }

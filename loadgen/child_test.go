@@ -46,6 +46,24 @@ func onlyChild(t *testing.T) int {
 	return pids[0]
 }
 
+// A plan that nobody waits for any more leaves nothing in the child, whether it
+// was prepared by then or not.
+func TestPreparesThatAreGivenUpLeaveRoom(t *testing.T) {
+	leavesNothing(t)
+	target := newTarget(t, ok)
+	e := openChild(t)
+	for i := range 50 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*100*time.Microsecond)
+		if err := e.Prepare(ctx, job("given-up-"+strconv.Itoa(i), slowPlan, target.URL)); err == nil {
+			e.Discard("given-up-" + strconv.Itoa(i))
+		}
+		cancel()
+	}
+	for i := range 16 {
+		prepare(t, e, job("wanted-"+strconv.Itoa(i), slowPlan, target.URL))
+	}
+}
+
 func TestChildThatDiesInARunIsToldAndNotReplacedSilently(t *testing.T) {
 	leavesNothing(t)
 	target := newTarget(t, ok)

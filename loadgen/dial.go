@@ -20,6 +20,11 @@ const leastDial = 2 * time.Second
 
 const greetingWait = time.Second
 
+// connBuffer is what a connection has for reading and for writing, in bytes: half
+// of net/http's own, which with thousands of workers is most of what they take.
+// Most requests fit; of what is longer the rest does not pass through it.
+const connBuffer = 2 << 10
+
 // dialer opens the connections of a run.
 type dialer struct {
 	names     *resolver
@@ -72,6 +77,8 @@ func newTransport() *http.Transport {
 			return ctx.Value(givenConn{}).(net.Conn), nil
 		},
 		DisableCompression:    true,
+		ReadBufferSize:        connBuffer,
+		WriteBufferSize:       connBuffer,
 		ExpectContinueTimeout: time.Second,
 		Protocols:             new(http.Protocols),
 	}

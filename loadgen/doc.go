@@ -2,7 +2,7 @@
 // the load engine of one node.
 //
 // It owns the load curve and who sends which arrival when (workload, curve,
-// arrivals, share, pacer, sluice; crew, hand, staff, drops), the making of
+// arrivals, share, pacer, window, sluice; crew, hand, staff, drops), the making of
 // requests (script, template, address, payload, trip) from the rows of data files
 // (data, data_feed, files), the judging of responses (worker, response, extract, assert), the HTTP client
 // with its connections and what they measure (client, keep, pool; dial, resolve,

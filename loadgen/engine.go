@@ -15,10 +15,12 @@ type Job struct {
 	Document      []byte // the YAML plan, already validated by the caller's build
 	NodeID        string
 	Region        string
+	Tenant        string // where the plan names none
 	Seed          int64
 	Client        Client
 	Files         Files
 	Share         Share
+	Recording     Recording
 	// Rows is the part of a data file's rows that is this node's where the plan
 	// splits them (dataFile.split). The zero value stands for Share.
 	Rows Share
@@ -47,6 +49,14 @@ type Client struct {
 	ThinkTimeScale float64 // multiplies think times; 1 leaves them, 0 skips them
 	// Env is what ${env.NAME} stands for in a plan; no other name is known.
 	Env map[string]string
+}
+
+// Recording says how much of a run goes into histograms. Counters count
+// everything whatever it says. The zero value records all.
+type Recording struct {
+	Off       bool // none at all but the schedule lag's
+	SamplePct int  // of requests and of iterations; 0 is all
+	MaxLabels int  // steps, and scenarios, counted apart; 0 is no limit
 }
 
 // ErrUnknownRun is returned by Run for a run that was not prepared.
@@ -79,4 +89,15 @@ type Engine interface {
 	Run(ctx context.Context, runID string, start time.Time, live func(*stats.Summary)) (*stats.Summary, error)
 	// Discard forgets a prepared run that shall not start.
 	Discard(runID string)
+	Saver
+}
+
+// Saver is what an engine can do where memory is short. Both do no harm if they
+// are called again.
+type Saver interface {
+	// Collect gives back to the kernel what the engine does not use.
+	Collect()
+	// Save makes runs that have sent for a second record no more than they must:
+	// see stats.Recorder.Save.
+	Save()
 }

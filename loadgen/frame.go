@@ -29,7 +29,7 @@ const (
 
 type kind string
 
-// Parent to child: prepare, run, stop, discard. Child to parent: hello once,
+// Parent to child: prepare, run, stop, discard, collect, save. Child to parent: hello once,
 // live, reply.
 const (
 	kindHello   kind = "hello"
@@ -37,6 +37,8 @@ const (
 	kindRun     kind = "run"
 	kindStop    kind = "stop"
 	kindDiscard kind = "discard"
+	kindCollect kind = "collect"
+	kindSave    kind = "save"
 	kindLive    kind = "live"
 	kindReply   kind = "reply"
 )

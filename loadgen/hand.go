@@ -57,7 +57,7 @@ func (h *hand) take() (t ticket, ok bool) {
 	// When the data is used up, one that is a moment late still has the row that
 	// a later one has not.
 	goes := h.await(t.release, t.first) && h.pass(t.due) || t.index < c.dryAt.Load()
-	if !goes || c.now() >= c.length+lateAfter {
+	if !goes || c.over(t.due) {
 		if t.due <= c.now() && t.due >= c.warmup {
 			c.lost(stats.DropEnd, 1) // it fell due, but the run was over
 		}
@@ -67,6 +67,13 @@ func (h *hand) take() (t ticket, ok bool) {
 		c.hire() // somebody has to be there for the next one
 	}
 	return t, true
+}
+
+// over is true if an arrival comes too late to be sent: at the end of the run only
+// those go that are not late yet.
+func (c *crew) over(due time.Duration) bool {
+	now := c.now()
+	return now >= c.length && now-due >= lateAfter
 }
 
 // closedLoop starts an iteration as soon as the one before has ended: it is due
@@ -105,9 +112,14 @@ func (h *hand) await(at time.Duration, precisely bool) bool {
 
 // pass waits until an arrival due at due may be sent; false at the end of the run.
 func (h *hand) pass(due time.Duration) bool {
-	now := h.crew.now()
-	at := h.crew.pacer.sluice.pass(due, now)
-	return at == now || h.await(at, false)
+	now, gate := h.crew.now(), h.crew.pacer.sluice
+	held := gate.pass(due, now)
+	for more := held.until > now; more; held, more = gate.again(held, h.crew.now()) {
+		if !h.await(held.until, false) {
+			return false
+		}
+	}
+	return true
 }
 
 // begin counts an arrival that is sent now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -50,10 +51,7 @@ func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("prepare run %s: %w", job.RunID, err)
-	}
-	return e.hold(r)
+	return e.hold(ctx, r)
 }
 
 // tables are the data files of the job if it has been prepared already, with
@@ -88,9 +86,14 @@ func (e *InProcess) lookUp(job Job) (bool, error) {
 	return false, nil
 }
 
-func (e *InProcess) hold(r *run) error {
+// hold keeps a run, unless nobody waits for it any more: a Discard that follows
+// the end of ctx finds the run, or it is not kept.
+func (e *InProcess) hold(ctx context.Context, r *run) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("prepare run %s: %w", r.job.RunID, err)
+	}
 	if known, err := e.lookUp(r.job); known || err != nil {
 		return err // another call was faster
 	}
@@ -136,5 +139,17 @@ func (e *InProcess) Discard(runID string) {
 	defer e.mu.Unlock()
 	if h := e.runs[runID]; h != nil && !h.running {
 		delete(e.runs, runID)
+	}
+}
+
+// Collect is as Saver says.
+func (e *InProcess) Collect() { debug.FreeOSMemory() }
+
+// Save is as Saver says.
+func (e *InProcess) Save() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, h := range e.runs {
+		h.run.save()
 	}
 }

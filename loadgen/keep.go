@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"volley/plan"
+	"volley/stats"
 )
 
 // idleTimeout is after how long without a request a connection is closed, as
@@ -59,6 +60,12 @@ func spareLimit(c *plan.Config) (n int, ok bool) {
 		return *c.Pool.MaxIdlePerHost, true
 	}
 	return 0, false
+}
+
+// poolOf is what the config says of idle connections.
+func poolOf(c *plan.Config) stats.Pool {
+	n, limited := spareLimit(c)
+	return stats.Pool{Limited: limited, MaxIdlePerHost: int64(n), IdleTimeout: idleLimit(c)}
 }
 
 // own keeps one worker's connections: one per route. Its lock is for those

@@ -14,6 +14,8 @@ const (
 	// catchUpWindow is the length for which the rule is made: once in it, one
 	// arrival is always allowed.
 	catchUpWindow = time.Second
+	// imprecision is what nanoseconds may make of a place in Λ.
+	imprecision = 0.01
 )
 
 // pacer hands out arrivals, each once, in order. Times are since the run's
@@ -27,8 +29,10 @@ type pacer struct {
 	ended  bool
 	sent   bool
 	last   time.Duration // release of the last one handed out, if sent
-	place  float64       // and where that is in Λ
+	place  float64       // and the place in Λ that it took
 	behind bool          // a backlog exists and is worked off
+	window window        // what was handed out lately
+	watch  time.Duration // until then the rule has to be looked after: places were kept
 }
 
 // ticket is an arrival handed to a worker, which sends it at release.
@@ -49,7 +53,7 @@ type drops struct {
 
 // newPacer starts at the place of the curve that joined has reached.
 func newPacer(s schedule, joined, maxBacklog time.Duration) *pacer {
-	p := &pacer{maxBacklog: maxBacklog, sluice: newSluice(s), queue: newArrivals(s)}
+	p := &pacer{maxBacklog: maxBacklog, sluice: newSluice(s), queue: newArrivals(s), window: window{curve: s.curve, share: s.share.fraction()}}
 	p.queue.skip(joined)
 	return p
 }
@@ -72,6 +76,7 @@ func (p *pacer) take(now time.Duration) (t ticket, d drops, ok bool) {
 			first:   !p.sent,
 		}
 		p.sent, p.last, p.place = true, release, place
+		p.window.add(release)
 		q.advance()
 		return t, d, true
 	}
@@ -80,25 +85,32 @@ func (p *pacer) take(now time.Duration) (t ticket, d drops, ok bool) {
 
 func (p *pacer) over() bool { return p.ended || p.queue.none }
 
-// release is when the arrival at the head, taken at now, goes out. Until it is
-// late by more than a tenth of a second's load, that is as soon as it can:
-// arrivals that are all that little late keep to the rule by themselves, and the
-// ordinary jitter of workers is made up for at once. Behind that there is a
-// backlog until an arrival is on time again.
+// release is when the arrival at the head, taken at now, goes out, and the place
+// in Λ that it takes. Until it is late by more than a tenth of a second's load,
+// that is as soon as it can: arrivals that are all that little late keep to the
+// rule by themselves, and the ordinary jitter of workers is made up for at once.
+// Behind that there is a backlog until an arrival is on time again.
 func (p *pacer) release(now time.Duration) (release time.Duration, place float64) {
 	q := p.queue
 	release = max(q.due, now)
-	p.behind = p.behind || p.overdue(release)
+	place = q.curve.asked(release)
+	was := p.behind
+	p.behind = was || p.overdue(release)
 	if p.behind && p.sent {
-		if at, place := p.spaced(); at > release {
-			return at, place
-		}
+		release, place = p.spaced(release, was)
+	}
+	if release < p.watch {
+		release = p.window.free(max(release, p.last)) // in order
 	}
 	if release == q.due {
 		p.behind = false
 		return release, q.level
 	}
-	return release, q.curve.asked(release)
+	asked := q.curve.asked(release)
+	if place = max(place, asked-(catchUp-1)*p.room(release)); asked-place > imprecision {
+		p.watch = release + catchUpWindow + windowStep
+	}
+	return release, place
 }
 
 // lateAfter is how long after due a start is late.
@@ -111,21 +123,36 @@ func (p *pacer) overdue(ready time.Duration) bool {
 	if ready-q.due <= lateAfter {
 		return false
 	}
-	least := q.curve.low(ready-catchUpWindow, ready+catchUpWindow) * catchUpWindow.Seconds()
-	return q.curve.asked(ready)-q.level > (catchUp-1)*least
+	return q.curve.asked(ready)-q.level > (catchUp-1)*p.room(ready)
 }
 
-// spaced is the earliest the next one of a backlog may follow the last, and
-// where that is in Λ, without the rounding to nanoseconds, which would add up. A
-// node that shares the curve keeps its part of it.
-func (p *pacer) spaced() (at time.Duration, place float64) {
+// spaced is when the next one of a backlog, which could go at ready, follows the
+// last, and its place in Λ, without the rounding to nanoseconds, which would add
+// up. A node that shares the curve keeps its part of it.
+//
+// A place that passes while no worker is there is kept, up to a tenth of a
+// second's load: workers that are busy most of the time, and not evenly, would
+// otherwise send less than the curve asks for as long as there is a backlog,
+// which then never ends. The backlog itself begins without any.
+func (p *pacer) spaced(ready time.Duration, was bool) (at time.Duration, place float64) {
 	c := p.queue.curve
 	place = p.place + 1/(catchUp*p.queue.share.fraction())
 	at, ok := c.reach(place)
 	if latest := p.last + catchUpWindow; !ok || at > latest {
-		return latest, c.asked(latest)
+		at, place = latest, c.asked(latest)
 	}
-	return at, place
+	switch {
+	case at >= ready:
+		return at, place
+	case !was:
+		return ready, c.asked(ready)
+	}
+	return ready, place
+}
+
+// room is how much of Λ a second around t has at least.
+func (p *pacer) room(t time.Duration) float64 {
+	return p.queue.curve.low(t-catchUpWindow, t+catchUpWindow) * catchUpWindow.Seconds()
 }
 
 // drop removes the arrivals that are too old at now and returns how many.

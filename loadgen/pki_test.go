@@ -30,7 +30,7 @@ func newAuthority(t *testing.T) *authority {
 	a := &authority{dir: t.TempDir(), key: newECKey(t)}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.cert = sign(t, template, template, a.key, a.key)
@@ -79,10 +79,27 @@ func (a *authority) issue(t *testing.T, who string, key crypto.Signer) *x509.Cer
 	t.Helper()
 	return sign(t, &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: who},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{"localhost", "secure.test", "xn--bcher-kva.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.cert, key, a.key)
+}
+
+// clients writes same.key, a certificate for each of two names that has it, and
+// another.key.
+func (a *authority) clients(t *testing.T, names ...string) {
+	t.Helper()
+	same := newECKey(t)
+	for _, who := range names {
+		a.write(t, who+".pem", "CERTIFICATE", a.issue(t, who, same).Raw)
+	}
+	for name, key := range map[string]*ecdsa.PrivateKey{"same.key": same, "another.key": newECKey(t)} {
+		der, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.write(t, name, "EC PRIVATE KEY", der)
+	}
 }
 
 // server is what a target shows, and whom it asks for a certificate.

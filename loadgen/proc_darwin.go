@@ -11,9 +11,6 @@ func childAttributes() *syscall.SysProcAttr {
 // volunteer has nothing to do: there is no such preference.
 func volunteer() error { return nil }
 
-// cpuQuota is 0: there is no limit but the number of CPUs.
-func cpuQuota() float64 { return 0 }
-
 // raiseFileLimit has nothing to do: the Go runtime has raised the limit as far
 // as the kernel takes it.
 func raiseFileLimit() error { return nil }

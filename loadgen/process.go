@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,6 +85,9 @@ func startProcess(cfg ChildConfig) (*process, error) {
 func command(cfg ChildConfig, theirs, out *os.File) *exec.Cmd {
 	cmd := exec.Command(cfg.Executable, cfg.Args...) //nolint:gosec // our own executable
 	cmd.Env = cfg.Env
+	if cfg.MemoryLimit > 0 {
+		cmd.Env = append(cmd.Environ(), "GOMEMLIMIT="+strconv.FormatInt(cfg.MemoryLimit, 10))
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = childAttributes()

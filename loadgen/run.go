@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -41,7 +42,10 @@ type run struct {
 	joined time.Duration
 	base   time.Time
 	lasted time.Duration // of a run that has ended
-	cpu    cpuMeter
+	health *condition
+
+	begun atomic.Pointer[time.Time] // when the first request was sent
+	saved atomic.Pointer[time.Time] // when memory began to be saved
 }
 
 // newRun parses and compiles a job; its error is why it is refused.
@@ -68,7 +72,7 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 	}
 	r := &run{
 		job: job, plan: p, script: s, net: n, seed: seedOf(job, p), log: log,
-		rec:     stats.NewRecorder(work.layout(s.layout, p), runtime.GOMAXPROCS(0)),
+		rec:     stats.NewRecorder(work.layout(job.Recording.layout(s.layout), p), runtime.GOMAXPROCS(0)),
 		warm:    stats.NewRecorder(stats.Layout{Steps: s.layout.Steps, NoHistograms: true}, 1),
 		work:    work,
 		notices: notices{log: log, runID: job.RunID},
@@ -121,7 +125,7 @@ func (r *run) settle(ctx context.Context, start time.Time) {
 	a.until(ctx, monotonic(start).Add(-rederiveAt))
 	r.base = monotonic(start)
 	r.joined = max(time.Since(r.base), 0)
-	r.cpu = newCPUMeter()
+	r.health = newCondition()
 }
 
 // readyClients are those of the first workers, each given out once: a worker
@@ -171,13 +175,15 @@ func (r *run) crew(clients []*client) *crew {
 func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 	select {
 	case <-c.started():
+		now := time.Now()
+		r.begun.Store(&now)
 	case <-done:
 		return
 	}
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	for {
-		c.observe(r.rec, r.cpu.percent())
+		c.observe(r.rec, r.health.lately())
 		if live != nil {
 			live(r.snapshot(c, false))
 		}
@@ -193,19 +199,40 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s, cfg := r.rec.Summary(), &r.plan.Config
 	s.RunID, s.ConfigVersion = r.job.RunID, r.job.ConfigVersion
-	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, r.plan.Metadata.Tenant
+	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, cmp.Or(r.plan.Metadata.Tenant, r.job.Tenant)
 	s.StartedAt, s.Elapsed = r.base.Round(0), max(time.Since(r.base), 0)
 	s.Planned, s.Warmup = cfg.Duration, cfg.Warmup
 	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit
 	s.Workers = int64(r.work.wanted)
+	s.ThinkTimeScale, s.Scaled = r.job.Client.ThinkTimeScale, r.job.Client.ThinkTimeScale != 1
 	c.firstArrival(s)
 	if ended {
 		r.conclude(s, c.byNumber(), c.dry())
 	} else {
 		s.Target = r.asked(min(s.Elapsed, r.work.length))
 	}
-	s.Generator.CPUPct = r.cpu.percent()
+	lag := s.Generator.ScheduleLagP99
+	s.Generator = r.health.generator()
+	s.Generator.ScheduleLagP99 = lag
+	s.Pool = poolOf(cfg)
+	if at := r.saved.Load(); at != nil {
+		s.SavingSince = at.Sub(r.base)
+	}
 	return s
+}
+
+// settled is for how long a run shows which steps it has before it may be asked
+// to know no others.
+const settled = time.Second
+
+// save makes the run record no more than it must from now on.
+func (r *run) save() {
+	if begun := r.begun.Load(); begun == nil || time.Since(*begun) < settled {
+		return
+	}
+	now := time.Now()
+	r.saved.CompareAndSwap(nil, &now)
+	r.rec.Save()
 }
 
 // conclude settles what a run that has ended was asked for. byNumber is true if

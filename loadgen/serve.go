@@ -96,8 +96,11 @@ func (s *server) handle(ctx context.Context, m message) error {
 			return errors.New("prepare message without a job")
 		}
 		m.Job.Document = m.body
+		own, cancel := context.WithCancelCause(ctx)
+		s.track(m.ID, cancel)
 		return s.serveCall(m, func() message {
-			return outcome(m.ID, nil, s.engine.Prepare(ctx, *m.Job))
+			defer s.untrack(m.ID)
+			return outcome(m.ID, nil, s.engine.Prepare(own, *m.Job))
 		})
 	case kindRun:
 		own, cancel := context.WithCancelCause(ctx)
@@ -110,6 +113,10 @@ func (s *server) handle(ctx context.Context, m message) error {
 		s.stop(m)
 	case kindDiscard:
 		s.engine.Discard(m.RunID)
+	case kindCollect:
+		s.engine.Collect()
+	case kindSave:
+		s.engine.Save()
 	default:
 		return fmt.Errorf("unknown message %q", m.Kind)
 	}

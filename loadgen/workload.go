@@ -109,7 +109,7 @@ func (w *workload) until(t time.Duration) float64 {
 
 // layout adds to what is counted what only the load knows.
 func (w *workload) layout(l stats.Layout, p *plan.Plan) stats.Layout {
-	l.Duration = p.Config.Duration
+	l.Duration, l.Judged = p.Config.Duration, p.Thresholds
 	if !w.load.Closed() {
 		l.Asked = w.asked
 	}

@@ -15,7 +15,7 @@ const niceness = 10
 func yieldToParent(log *slog.Logger) {
 	warnLimits(log, "raise its oom_score_adj", volunteer())
 	warnLimits(log, "raise its limit of open files", raiseFileLimit())
-	runtime.GOMAXPROCS(processors(runtime.NumCPU(), cpuQuota()))
+	runtime.GOMAXPROCS(processors(runtime.NumCPU(), cgroupsOf(machine(), "cpu").quota()))
 }
 
 // beNice lets the parent go first wherever the two compete for a CPU.

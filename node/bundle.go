@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 	"time"
 )
 
@@ -38,11 +40,28 @@ func transfer(files []File) time.Duration {
 	return time.Duration(total(files)/leastRate) * time.Second
 }
 
+// total is what files have together; it stays at the largest number instead of
+// turning negative.
 func total(files []File) (bytes int64) {
 	for _, f := range files {
-		bytes += f.Size
+		if bytes += f.Size; bytes < 0 {
+			return math.MaxInt64
+		}
 	}
 	return bytes
+}
+
+// check refuses what no node that read the file would say of it: the hash
+// becomes a name on this machine, the size a limit.
+func (f File) check() error {
+	foreign := func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }
+	if len(f.SHA256) != hex.EncodedLen(sha256.Size) || strings.ContainsFunc(f.SHA256, foreign) {
+		return fmt.Errorf("data file %q has the hash %.80q (accepted: %d digits 0-9, a-f)", f.Name, f.SHA256, hex.EncodedLen(sha256.Size))
+	}
+	if f.Size < 0 {
+		return fmt.Errorf("data file %q has the size %d (accepted: 0 or more bytes)", f.Name, f.Size)
+	}
+	return nil
 }
 
 // bundle reads the files that a document names and adds them to its config,
@@ -100,6 +119,11 @@ func bundleVersion(document string, files []File) string {
 func (n *Node) obtain(ctx context.Context, files []File) (map[string]string, error) {
 	if len(files) == 0 {
 		return nil, nil
+	}
+	for _, f := range files {
+		if err := f.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 	}
 	if bytes := total(files); bytes > n.data.most || len(files) > MaxDataFiles {
 		return nil, fmt.Errorf("%w: the plan's %d files have %d bytes together, this node holds at most %d files of %d bytes",

@@ -19,7 +19,6 @@ const (
 // offset is what is known of another server's clock: its clock minus ours,
 // give or take bound.
 type offset struct {
-	server        string
 	offset, bound time.Duration
 	measured      time.Time
 }
@@ -43,7 +42,7 @@ func (c *clocks) to(server string) (offset, bool) {
 // answer with the shortest round trip: with t1, t4 ours and t2, t3 theirs the
 // offset is ((t2-t1)+(t3-t4))/2, and it is wrong by at most half the round trip (RFC 5905, section 8).
 func (c *clocks) measure(ctx context.Context, server, addr string) (offset, error) {
-	best := offset{server: server, bound: 1 << 62}
+	best := offset{bound: 1 << 62}
 	var failed error
 	for i := range pingCount {
 		if i > 0 && !sleep(ctx, pingSpacing) {
@@ -85,7 +84,6 @@ func (c *clocks) ping(ctx context.Context, server, addr string) (offset, error) 
 	// t4 from the monotonic clock, so that a step of our own wall clock does no harm.
 	sent, received := t1.UnixNano(), t1.Add(roundTrip).UnixNano()
 	return offset{
-		server:   server,
 		offset:   (time.Duration(pong.ReceivedNs-sent) + time.Duration(pong.SentNs-received)) / 2,
 		bound:    max((roundTrip-time.Duration(pong.SentNs-pong.ReceivedNs))/2, 1), // 0 is "not known"
 		measured: time.Now(),

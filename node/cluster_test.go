@@ -43,7 +43,7 @@ func (c *cluster) start(i int) *host {
 		Self: Member{ServerID: NewServerID(name), NodeID: name, Addr: addr, Weight: 1}, Name: "test", Expect: len(c.addrs),
 		Wire:   &Wire{Greeter: w, Courier: w, Upstream: w, Transport: transport, Discovery: Static(c.addrs)},
 		Source: c.source, SourceName: "fake", RecheckEvery: 10 * time.Second, Runner: h.runner,
-		Hooks:         Hooks{Check: checkDocument, Judge: h.judge.judge, Own: func(Run, Report) {}},
+		Hooks:         Hooks{Check: checkDocument, Judge: h.judge.judge, Own: func(Run, Report) {}, Result: h.judge.result, Standby: h.runner.standby},
 		ConfigTimeout: 30 * time.Second, StartDelay: 3 * time.Second, FormTimeout: 2 * time.Minute, ReapAfter: time.Minute,
 		DrainTimeout: 8 * time.Second, Log: slog.New(h.events), Identity: h.identity,
 	}

@@ -18,6 +18,8 @@ type Command struct {
 	Stop      *Stop      `json:"stop,omitempty"`
 	Abort     *Abort     `json:"abort,omitempty"`
 	Finish    *FinishRun `json:"finish,omitempty"`
+	StandDown *StandDown `json:"stand_down,omitempty"`
+	Dissolve  *Dissolve  `json:"dissolve,omitempty"`
 }
 
 // BeginRun makes a run of a config that SetConfig has put there. Replaces
@@ -61,6 +63,17 @@ type FinishRun struct {
 	Ending Ending `json:"ending"`
 }
 
+// StandDown ends what the nodes do after a run that has finished.
+type StandDown struct {
+	RunID string `json:"run_id"`
+}
+
+// Dissolve makes an ephemeral node leave after the run that it was there for,
+// unless another has begun meanwhile.
+type Dissolve struct {
+	RunID string `json:"run_id"`
+}
+
 // errPhase is what a command gets that comes too late, too early or twice.
 var errPhase = fmt.Errorf("not in a phase that allows it: %w", ErrConflict)
 
@@ -83,7 +96,11 @@ func (s *State) apply(c Command) (*State, error) {
 	case c.Abort != nil:
 		err = next.abort(*c.Abort)
 	case c.Finish != nil:
-		err = next.change(c.Finish.RunID, func(r *Run) error { return r.finish(c.Finish.Ending) })
+		err = next.finishRun(*c.Finish)
+	case c.StandDown != nil:
+		err = next.changeRested(c.StandDown.RunID, func(r *Run) { r.StoodDown = true })
+	case c.Dissolve != nil:
+		err = next.dissolve(*c.Dissolve)
 	default:
 		err = errors.New("empty command")
 	}
@@ -91,6 +108,7 @@ func (s *State) apply(c Command) (*State, error) {
 		return s, err
 	}
 	next.promote()
+	next.wake()
 	next.prune()
 	return next, nil
 }
@@ -210,6 +228,46 @@ func (r *Run) finish(e Ending) error {
 	}
 	r.Ended, r.Ending = true, e
 	return nil
+}
+
+// finishRun ends a run, and remembers it if the nodes stay after it.
+func (s *State) finishRun(f FinishRun) error {
+	if err := s.change(f.RunID, func(r *Run) error { return r.finish(f.Ending) }); err != nil {
+		return err
+	}
+	if r := s.Run(f.RunID); r.Phase == PhaseFinished && !r.Ending.Exit {
+		s.Rested = r
+	}
+	return nil
+}
+
+// wake forgets the run that the nodes rest after once another starts, or is
+// stopped on its way there.
+func (s *State) wake() {
+	for _, r := range s.Active() {
+		if r.StartAt != 0 || r.Phase == PhaseStopped {
+			s.Rested = nil
+		}
+	}
+}
+
+// changeRested applies f to a copy of the run that the nodes rest after, if
+// that is the one and no other is in hand.
+func (s *State) changeRested(id string, f func(*Run)) error {
+	if s.Rested == nil || s.Rested.ID != id || len(s.Active()) > 0 {
+		return fmt.Errorf("run %s is not what the nodes rest after: %w", id, errPhase)
+	}
+	r := *s.Rested
+	f(&r)
+	s.Rested = &r
+	return nil
+}
+
+func (s *State) dissolve(d Dissolve) error {
+	if s.Rested == nil || !s.Rested.Ephemeral {
+		return fmt.Errorf("dissolve after run %s: %w", d.RunID, errPhase)
+	}
+	return s.changeRested(d.RunID, func(r *Run) { r.Ending.Exit = true })
 }
 
 func (s *State) abort(a Abort) error {

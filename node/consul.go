@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ type ConsulConfig struct {
 	Client    *api.Client // who to ask, and with which token
 	Service   string      // name of the service, and of the cluster
 	Member    Member      // this node
+	Anonymous bool        // Client shows no token
 	HealthURL string      // what Consul's agent asks: …/health/cluster?server_id=<id>
 	Log       *slog.Logger
 
@@ -111,8 +113,8 @@ func NewConsul(config ConsulConfig) (*Consul, error) {
 }
 
 // Addresses returns host:port of every instance of the service, whether its
-// check passes or not (a node that has just come does not pass yet): first
-// those that pass. They may include this node, dead ones and strangers.
+// check passes or not (a node that has just come does not pass yet). They may
+// include this node, dead ones and strangers.
 //
 // Consul does not say so when its ACLs hide instances from us, so an answer
 // without this node, registered long enough to be listed, is an error, as is
@@ -132,27 +134,14 @@ func (c *Consul) Addresses(ctx context.Context) ([]string, error) {
 	return addresses(entries), nil
 }
 
-// addresses dedupes, those of passing instances first.
-func addresses(entries []*api.ServiceEntry) []string {
-	var passing, others []string
-	seen := map[string]bool{}
+func addresses(entries []*api.ServiceEntry) (addrs []string) {
 	for _, entry := range entries {
-		addr, ok := addressOf(entry)
-		if !ok || seen[addr] {
-			continue
-		}
-		if entry.Checks.AggregatedStatus() == api.HealthPassing {
-			passing = append(passing, addr)
-			seen[addr] = true
+		if addr, ok := addressOf(entry); ok {
+			addrs = append(addrs, addr)
 		}
 	}
-	for _, entry := range entries {
-		if addr, ok := addressOf(entry); ok && !seen[addr] {
-			others = append(others, addr)
-			seen[addr] = true
-		}
-	}
-	return append(passing, others...)
+	slices.Sort(addrs)
+	return slices.Compact(addrs)
 }
 
 // addressOf is where an instance listens: its own address, else its agent's,
@@ -189,7 +178,8 @@ func (c *Consul) hidden(meta *api.QueryMeta, instances int) error {
 		return fmt.Errorf("find nodes in Consul: this one cannot be registered: %w", failed)
 	case !registered:
 		return nil
-	case meta.ResultsFilteredByACLs || meta.DefaultACLPolicy == "deny":
+	// That results were filtered is not told to who shows no token.
+	case meta.ResultsFilteredByACLs || c.config.Anonymous && meta.DefaultACLPolicy == "deny":
 		return fmt.Errorf("find nodes in Consul: service %q lists %d instances but not this registered one, ACLs hide it: %w: %s",
 			c.config.Service, instances, ErrForbidden, c.servicePolicy())
 	default:

@@ -3,6 +3,8 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +175,47 @@ func (w consulWorld) testMayNotSee(t *testing.T) {
 		return nil
 	})
 	isForbidden(t, err, `node_prefix "" { policy = "read" }`)
+}
+
+// lagging is a catalogue that does not list any instance yet.
+type lagging struct{ next http.RoundTripper }
+
+func (l lagging) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.next.RoundTrip(req)
+	if err == nil && strings.HasPrefix(req.URL.Path, "/v1/health/service/") {
+		resp.Body.Close()
+		resp.Body = io.NopCloser(strings.NewReader("[]"))
+	}
+	return resp, err
+}
+
+// An agent may take long to tell the catalogue of a registration: with a token
+// that is a failure that passes, whatever the default policy. Only who shows no
+// token cannot tell it from being kept in the dark.
+func (w consulWorld) testCatalogueLags(t *testing.T) {
+	for _, anonymous := range []bool{false, true} {
+		service := fmt.Sprintf("lag-%v", anonymous)
+		config := w.config(nil, service, 1)
+		transport := &http.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		var err error
+		config.Client, err = api.NewClient(&api.Config{Address: w.server.Addr, Token: w.server.Token, HttpClient: &http.Client{Transport: lagging{transport}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Anonymous, config.Settle = anonymous, time.Millisecond
+		consul := w.run(t, config)
+		announce(t, consul, "forming", "")
+		eventually(t, "addresses", func() error {
+			if _, err = consul.Addresses(t.Context()); err == nil {
+				return errors.New("no error")
+			}
+			return nil
+		})
+		if errors.Is(err, node.ErrForbidden) != anonymous {
+			t.Errorf("anonymous %v: got %v", anonymous, err)
+		}
+	}
 }
 
 // A server that has just started does not know its tokens either.

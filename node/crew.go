@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -35,10 +36,11 @@ type crew struct {
 	mu       sync.Mutex
 	known    map[string]*Standing
 	inFlight map[string]bool
+	replaced map[string]bool // members at whose address another process answers
 }
 
 func newCrew(l *leader) *crew {
-	return &crew{l: l, known: map[string]*Standing{}, inFlight: map[string]bool{}}
+	return &crew{l: l, known: map[string]*Standing{}, inFlight: map[string]bool{}, replaced: map[string]bool{}}
 }
 
 // seen says whether the member has answered lately; self always has.
@@ -210,30 +212,63 @@ func (c *crew) forget(members []Member) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.known, func(id string, _ *Standing) bool { return find(members, id) == nil })
+	maps.DeleteFunc(c.replaced, func(id string, _ bool) bool { return find(members, id) == nil })
 }
 
 // steward keeps Raft's configuration as it should be, one change at a time.
 func (c *crew) steward(ctx context.Context) error {
 	n := c.l.n
 	for sleep(ctx, stewardEvery) {
-		ch := change(n.raft.Servers(), n.self.ServerID, c.standings(), n.raft.raft.AppliedIndex(), c.silence(), n.opt.ReapAfter, n.settling())
-		if ch == nil {
-			continue
-		}
-		if err := n.raft.reconfigure(*ch); err != nil {
+		ch, err := c.tend()
+		switch {
+		case err != nil:
 			n.log.Warn("cannot change the membership: "+err.Error(), "event", "membership", "member", string(ch.server.ID))
-			continue
+		case ch != nil:
+			n.log.Info("member "+ch.kind+": "+ch.why, "event", "membership", "member", string(ch.server.ID), "addr", string(ch.server.Address))
 		}
-		n.log.Info("member "+ch.kind+": "+ch.why, "event", "membership", "member", string(ch.server.ID), "addr", string(ch.server.Address))
 	}
 	return nil
 }
 
+// tend makes the next change, nil if there is none to make. A run that begins
+// meanwhile would wait for a member that is being removed, so nobody is removed
+// while one begins, and none begins while one is removed.
+func (c *crew) tend() (*membershipChange, error) {
+	n := c.l.n
+	between := false
+	select {
+	case c.l.beginning <- struct{}{}:
+		defer func() { <-c.l.beginning }()
+		between = true
+	default:
+	}
+	ch := change(n.raft.Servers(), n.self.ServerID, c.standings(), n.raft.raft.AppliedIndex(), c.silence(), n.opt.ReapAfter, !between || n.settling())
+	if ch == nil {
+		return nil, nil
+	}
+	return ch, n.raft.reconfigure(*ch)
+}
+
+// silence is for how long a member has not answered; for ever, if another
+// process has answered at its address: a server id is of one process.
 func (c *crew) silence() func(serverID string) time.Duration {
 	return func(id string) time.Duration {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if c.replaced[id] {
+			return math.MaxInt64
+		}
 		return time.Since(c.lastHeard(id))
+	}
+}
+
+// Misdirected takes note that a message to a member reached another process at
+// its address: the member is dead, a leader need not wait for it.
+func (n *Node) Misdirected(serverID string) {
+	if l := n.leading.Load(); l != nil {
+		l.crew.mu.Lock()
+		defer l.crew.mu.Unlock()
+		l.crew.replaced[serverID] = true
 	}
 }
 
@@ -271,6 +306,13 @@ func (c *consensus) reconfigure(ch membershipChange) error {
 	}
 }
 
+func whyGone(silent, reapAfter time.Duration) string {
+	if silent == math.MaxInt64 {
+		return "another process answers at its address"
+	}
+	return "silent for over " + reapAfter.String() + " (CLUSTER_REAP_AFTER)"
+}
+
 // change is the next step towards the right configuration, or nil. A member
 // that has been silent for reapAfter goes, provided that the voters left are a
 // majority that answers; a healthy member becomes a voter while there are too
@@ -295,7 +337,7 @@ func change(servers []raft.Server, self string, standings map[string]Standing, a
 			after--
 		}
 		if answering > after/2 {
-			return &membershipChange{s, removeMember, "silent for over " + reapAfter.String() + " (CLUSTER_REAP_AFTER)"}
+			return &membershipChange{s, removeMember, whyGone(silence(id), reapAfter)}
 		}
 	}
 	want := votersOf(len(servers))

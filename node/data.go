@@ -33,6 +33,7 @@ type spool struct {
 
 	mu     sync.Mutex
 	folder string // "" until there is a file
+	claim  *os.File
 	closed bool
 	held   map[string]*spooled // by hash
 	parts  map[string]bool     // hashes of files that have come in part
@@ -49,16 +50,6 @@ func newSpool(parent string, most int64) *spool {
 		most = MaxData
 	}
 	return &spool{parent: parent, most: most, busy: make(chan struct{}, 1), held: map[string]*spooled{}, parts: map[string]bool{}, ticks: map[string]func(){}}
-}
-
-// makeFolder makes the folder that the files are kept in. An image of nothing
-// but the binary has no temporary folder yet.
-func (s *spool) makeFolder() (string, error) {
-	parent := cmp.Or(s.parent, os.TempDir())
-	if err := os.MkdirAll(parent, 0o777|os.ModeSticky); err != nil {
-		return "", err
-	}
-	return os.MkdirTemp(parent, "volley-data-")
 }
 
 // spoolError is a failure of this machine's, not of who sends or of the way.
@@ -103,11 +94,11 @@ func (s *spool) open(name string) (*os.File, error) {
 		return nil, &spoolError{errors.New("this node is leaving")}
 	}
 	if s.folder == "" {
-		folder, err := s.makeFolder()
+		folder, claim, err := makeFolder(cmp.Or(s.parent, os.TempDir()))
 		if err != nil {
 			return nil, &spoolError{err}
 		}
-		s.folder = folder
+		s.folder, s.claim = folder, claim
 	}
 	file, err := os.OpenFile(filepath.Join(s.folder, name), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -337,6 +328,9 @@ func (r *serving) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// sweep removes what killed processes have left beside this folder.
+func (s *spool) sweep() int { return sweepFolders(cmp.Or(s.parent, os.TempDir())) }
+
 // close removes everything.
 func (s *spool) close() error {
 	s.mu.Lock()
@@ -346,5 +340,6 @@ func (s *spool) close() error {
 		return nil
 	}
 	clear(s.held)
+	defer s.claim.Close()
 	return os.RemoveAll(s.folder)
 }

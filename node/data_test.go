@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -354,6 +355,63 @@ func TestSpoolSaysThatThisMachineCannotHoldAFile(t *testing.T) {
 	}
 	if _, _, err := newSpool(t.TempDir(), 0).add(t.Context(), strings.NewReader("xy"), 1, func() {}); !errors.Is(err, errTooLong) {
 		t.Errorf("too long: %v", err)
+	}
+}
+
+// A process that is killed leaves its folder; the next start removes it, and
+// leaves those alone whose process lives.
+func TestStartSweepsDataOfKilledProcesses(t *testing.T) {
+	parent := t.TempDir()
+	text := func(s *spool) { // fills one
+		if _, _, err := s.add(t.Context(), strings.NewReader("x"), 1, func() {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	living, killed := newSpool(parent, 0), newSpool(parent, 0)
+	text(living)
+	text(killed)
+	killed.claim.Close() // as the kernel does
+	others := filepath.Join(parent, "others")
+	if err := os.Mkdir(others, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	virtual(t, 1, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.DataFolder = parent }
+		c.startAll()
+		c.waitLeader()
+	})
+	for folder, want := range map[string]bool{living.folder: true, killed.folder: false, others: true} {
+		if _, err := os.Stat(folder); (err == nil) != want {
+			t.Errorf("%s: %v, want it there: %v", folder, err, want)
+		}
+	}
+	if err := living.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a leader says of a file becomes a path and a limit here.
+func TestForgedDataFilesAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		file File
+		want string
+	}{
+		{"climbing", File{Name: "f", Size: 1, SHA256: "../../../../../../tmp/x" + strings.Repeat("0", 41)}, "the hash"},
+		{"in capitals", File{Name: "f", Size: 1, SHA256: strings.Repeat("A", 64)}, "the hash"},
+		{"too short", File{Name: "f", Size: 1, SHA256: "0"}, "the hash"},
+		{"none", File{Name: "f", Size: 1}, "the hash"},
+		{"negative size", File{Name: "f", Size: -1 << 40, SHA256: strings.Repeat("0", 64)}, "the size -1099511627776"},
+	} {
+		n := &Node{data: newSpool(t.TempDir(), 0)}
+		if _, err := n.obtain(t.Context(), []File{tc.file}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want ErrRefused and %q", tc.name, err, tc.want)
+		}
+	}
+	n := &Node{data: newSpool(t.TempDir(), 0)}
+	large := File{Name: "f", Size: math.MaxInt64, SHA256: strings.Repeat("0", 64)}
+	if _, err := n.obtain(t.Context(), []File{large, large, large}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a sum beyond all numbers: %v", err)
 	}
 }
 

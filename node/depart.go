@@ -14,6 +14,8 @@ const (
 	transferTimeout = 1500 * time.Millisecond
 	// handOverTime is what is left of the drain for handing over and passing on.
 	handOverTime = 2500 * time.Millisecond
+	// drainMargin is what an engine may take beyond the grace of its iterations.
+	drainMargin = 500 * time.Millisecond
 )
 
 // depart leaves in order after a signal: the run is drained and its summary
@@ -34,7 +36,7 @@ func (n *Node) depart() Ending {
 		defer n.releaseClaim(ctx)
 		return n.stopAlone(ctx, ending)
 	}
-	n.player.close(&StopReason{Cause: "signal", Grace: n.drainGrace()})
+	n.drain(ctx)
 	if l := n.leading.Load(); l != nil {
 		n.handedOver.Store(true)
 		l.handOverHeld(ctx)
@@ -71,6 +73,14 @@ func (n *Node) quit(ctx context.Context) {
 // drainGrace leaves the rest of the time for the hand-over.
 func (n *Node) drainGrace() time.Duration {
 	return min(replaceGrace, n.opt.DrainTimeout-handOverTime)
+}
+
+// drain ends this node's load, and leaves time for the hand-over even if the
+// engine does not stop.
+func (n *Node) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.drainGrace()+drainMargin)
+	defer cancel()
+	n.player.close(ctx, &StopReason{Cause: "signal", Grace: n.drainGrace()})
 }
 
 // departing is the ending of a process that a signal ends.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,16 @@ func (w wireOf) FetchData(ctx context.Context, addr string, in FetchData, to io.
 	})
 }
 
+func (w wireOf) FetchResult(ctx context.Context, addr string, in FetchResult, to io.Writer) error {
+	return callErr(ctx, w, addr, "FetchResult", func(n *Node) error {
+		body, err := n.HandleFetchResult(ctx, in)
+		if err == nil {
+			_, err = to.Write(body)
+		}
+		return err
+	})
+}
+
 // dataPiece is what the fabric moves of a data file in one delay.
 const dataPiece = 100 << 10
 
@@ -213,7 +224,8 @@ func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
 }
 
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak" and "run 10s files a,b"; "bad …" is invalid.
+// "run 10s id soak", "run 10s files a,b", "run 10s standby on" and "run 10s ends 2s"
+// (its iterations are done by then); "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
 	if strings.HasPrefix(text, "bad") {
@@ -225,7 +237,7 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second}
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) }}
 	fields := strings.Fields(text)
 	for i := 2; i+1 < len(fields); i += 2 {
 		switch fields[i] {
@@ -235,6 +247,8 @@ func checkDocument(document []byte) (Checked, error) {
 			c.RunID = fields[i+1]
 		case "files":
 			c.Files = strings.Split(fields[i+1], ",")
+		case "standby":
+			c.StayUp, c.Standby = true, true
 		}
 	}
 	return c, nil
@@ -247,7 +261,9 @@ type fakeRunner struct {
 	version map[string]string
 	starts  map[string][]time.Time // run id -> first requests
 	ends    map[string]string      // run id -> cause
+	drain   time.Duration          // of a run that is ended early
 	data    map[string]string      // what the data files had, by name
+	resting []string               // run ids whose standby load is going
 }
 
 func newFakeRunner() *fakeRunner {
@@ -284,10 +300,31 @@ func (r *fakeRunner) holds() int {
 	return len(r.version)
 }
 
+func (r *fakeRunner) standby(ctx context.Context, run Run, c Config) {
+	r.mu.Lock()
+	r.resting = append(r.resting, run.ID+" "+string(c.Document))
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.resting, run.ID+" "+string(c.Document))
+	r.resting = slices.Delete(r.resting, i, i+1)
+}
+
+func (r *fakeRunner) rests() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.resting, ", ")
+}
+
 func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
 	runID := run.ID
 	r.mu.Lock()
 	checked, _ := checkDocument([]byte(r.version[runID]))
+	lasts, drain := checked.Duration, r.drain
+	if _, ends, ok := strings.Cut(r.version[runID], " ends "); ok {
+		lasts, _ = time.ParseDuration(ends)
+	}
 	r.mu.Unlock()
 	cause := "done"
 	if sleep(ctx, time.Until(start)) {
@@ -295,7 +332,9 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 		r.starts[runID] = append(r.starts[runID], time.Now())
 		r.mu.Unlock()
 		started(time.Now(), time.Since(start))
-		sleep(ctx, time.Until(start.Add(checked.Duration)))
+		if !sleep(ctx, time.Until(start.Add(lasts))) {
+			<-time.After(drain)
+		}
 	}
 	var reason *StopReason
 	if errors.As(context.Cause(ctx), &reason) {
@@ -325,6 +364,18 @@ func (j *fakeJudge) judge(_ context.Context, o Outcome) int {
 	defer j.mu.Unlock()
 	j.outcomes = append(j.outcomes, o)
 	return j.code
+}
+
+// result is that of a run it has judged.
+func (j *fakeJudge) result(runID string) []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.outcomes {
+		if o.Run.ID == runID {
+			return fmt.Appendf(nil, "result of %s with %d reports", runID, len(o.Reports))
+		}
+	}
+	return nil
 }
 
 func (j *fakeJudge) all() []Outcome {

@@ -179,6 +179,7 @@ type step struct {
 	kind    string     // join, wait, bootstrap, give-up
 	member  HelloReply // join: who named the leader
 	servers []Member   // bootstrap: all blank nodes, self included
+	short   bool       // wait: for there are too few nodes
 	why     string     // wait, give-up
 }
 
@@ -187,6 +188,7 @@ type step struct {
 func decide(self Member, expect int, peers []HelloReply) step {
 	blanks := []Member{self}
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b HelloReply) int { return strings.Compare(a.From.Addr, b.From.Addr) })
+	peers = slices.DeleteFunc(peers, func(p HelloReply) bool { return p.Blank && p.Refusal != "" }) // about to end
 	for _, p := range peers {
 		if p.Blank && p.From.NodeID == self.NodeID && p.From.Addr < self.Addr {
 			return step{kind: "give-up", why: fmt.Sprintf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique)", self.NodeID, p.From.Addr, self.Addr)}
@@ -206,7 +208,7 @@ func decide(self Member, expect int, peers []HelloReply) step {
 		}
 	}
 	if len(blanks) < expect {
-		return step{kind: "wait", why: fmt.Sprintf("%d of %d nodes are here", len(blanks), expect)}
+		return step{kind: "wait", short: true, why: fmt.Sprintf("%d of %d nodes are here", len(blanks), expect)}
 	}
 	slices.SortFunc(blanks, func(a, b Member) int { return strings.Compare(a.Addr, b.Addr) })
 	if blanks[0].ServerID != self.ServerID {
@@ -220,12 +222,14 @@ func (f *former) act(ctx context.Context, s sight) error {
 	if errors.Is(s.failed, ErrForbidden) {
 		return s.failed
 	}
-	for _, p := range s.peers {
-		if p.Refusal != "" {
-			return &refusedError{p}
+	st := decide(f.self, f.expect, s.peers)
+	if st.short {
+		for _, p := range s.peers {
+			if p.Refusal != "" {
+				return &refusedError{p} // the cluster waits for it in vain
+			}
 		}
 	}
-	st := decide(f.self, f.expect, s.peers)
 	why := st.why
 	var err error
 	switch st.kind {

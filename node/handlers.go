@@ -32,7 +32,7 @@ func (n *Node) HandleGrant(_ context.Context, in Grant) (GrantReply, error) {
 	if in.Cluster != n.opt.Name {
 		return GrantReply{Reason: fmt.Sprintf("is in a cluster named %q", n.opt.Name)}, nil
 	}
-	if n.draining.Load() {
+	if n.draining.Load() || n.former.refusal() != "" {
 		return GrantReply{Reason: "is leaving"}, nil
 	}
 	if name := repeatedName(in.Servers); name != "" {
@@ -121,6 +121,9 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 	if in.RunID != "" {
 		return l.gone(ctx, in.From.ServerID)
 	}
+	l.mu.Lock()
+	l.departed[in.From.ServerID] = true
+	l.mu.Unlock()
 	if find(n.raft.Members(), in.From.ServerID) == nil {
 		return nil
 	}
@@ -145,6 +148,9 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		return Ack{}, fmt.Errorf("%w: the plan has %d bytes (at most %d)", ErrRefused, len(in.Config.Document), MaxDocument)
 	}
 	if err := n.prepare(ctx, in.RunID, in.Config, in.Seed); err != nil {
+		if ctx.Err() != nil {
+			return Ack{}, err // nobody waits for it: the run was replaced or stopped, or the leader tries again
+		}
 		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
 		return Ack{}, err
 	}
@@ -198,6 +204,9 @@ func (n *Node) HandleSubmit(ctx context.Context, in Submit) (Submitted, error) {
 	if in.ClusterID != n.clusterID() {
 		return Submitted{}, ErrOtherCluster
 	}
+	if n.draining.Load() {
+		return Submitted{}, fmt.Errorf("node %s is leaving: %w", n.self.NodeID, ErrNoLeader)
+	}
 	return l.submit(ctx, in.Document, in.From)
 }
 
@@ -224,7 +233,9 @@ func (n *Node) HandleReport(_ context.Context, in Report) error {
 	if n.machine.State().Run(in.RunID) == nil {
 		return fmt.Errorf("run %s is not known here: %w", in.RunID, ErrConflict)
 	}
-	n.reports.put(in)
+	if !n.reports.put(in) {
+		return fmt.Errorf("there is no room for the summary of %s (at most %d are held)", in.Of.NodeID, maxReports)
+	}
 	return nil
 }
 
@@ -286,6 +297,7 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	}
 	c := Config{Version: checked.Version, Source: SourcePost, Origin: "POST /config on " + from.NodeID, Document: document,
 		Revision: strings.TrimPrefix(checked.Version, "sha256:")}
+	l.warn(c, checked)
 	if c, err = l.bundle(ctx, c, checked.Files); err != nil {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -294,7 +306,8 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if errors.Is(err, errPhase) {
-		return Submitted{}, fmt.Errorf("a run is still draining: %w: %w", ErrNoLeader, err)
+		// Not %w: whoever posts shall come back, as where there is no leader, and has no conflict.
+		return Submitted{}, fmt.Errorf("a run is still draining: %w: %v", ErrNoLeader, err)
 	}
 	if err != nil {
 		return Submitted{}, err
@@ -312,7 +325,10 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
 		}
 	}
-	if len(active) == 0 {
+	switch r := s.StandsBy(); {
+	case r != nil:
+		return l.standDown(ctx, r, in)
+	case len(active) == 0:
 		return Stopped{}, l.stopFetching(ctx, s, in)
 	}
 	for i := len(active) - 1; i >= 0; i-- { // the prepared one first, so that it does not move up

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -17,11 +18,12 @@ type leader struct {
 	since time.Time
 	crew  *crew
 
-	beginning sync.Mutex // one BeginRun at a time: each looks at what it replaces
+	beginning chan struct{} // held, as a lock that a context can give up on, by the one BeginRun at a time: each looks at what it replaces
 
 	mu       sync.Mutex
 	acks     map[string]map[string]Ack // run id -> server id -> its acknowledgement
 	left     map[string]bool           // servers that have applied the ending
+	departed map[string]bool           // servers that have left in order
 	leftNews chan struct{}             // closed when left grows
 	fetching bool
 	tried    string // revision of the source that was tried last
@@ -29,12 +31,11 @@ type leader struct {
 
 // lead is the leader's work, from the barrier on, until ctx ends.
 func (n *Node) lead(ctx context.Context) error {
-	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, leftNews: make(chan struct{})}
+	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, leftNews: make(chan struct{}), beginning: make(chan struct{}, 1)}
 	l.crew = newCrew(l)
 	if n.raft != nil {
-		if err := n.raft.raft.Barrier(barrierTimeout).Error(); err != nil {
-			n.log.Warn("elected, but the log cannot be brought up to date: "+err.Error(), "event", "leadership_lost")
-			<-ctx.Done() // Raft steps down or elects anew; watchLeadership ends this leadership
+		barrier := func() error { return n.raft.raft.Barrier(barrierTimeout).Error() }
+		if !catchUp(ctx, n.log, barrier) {
 			return nil
 		}
 		n.log.Info("this node leads", "event", "leader_elected", "term", n.raft.raft.CurrentTerm(), "leader_id", n.self.ServerID)
@@ -53,6 +54,21 @@ func (n *Node) lead(ctx context.Context) error {
 	return g.Wait()
 }
 
+// catchUp brings the log up to date with what leaders before have committed. A
+// busy Raft may not take the barrier in time and lead all the same, so it is
+// tried until ctx ends: watchLeadership ends it when Raft has stepped down.
+func catchUp(ctx context.Context, log *slog.Logger, barrier func() error) bool {
+	for ctx.Err() == nil {
+		err := barrier()
+		if err == nil {
+			return ctx.Err() == nil
+		}
+		log.Warn("elected, but the log cannot be brought up to date: "+err.Error(), "event", "leader_task_failed")
+		sleep(ctx, jitter(barrierRetry))
+	}
+	return false
+}
+
 // task is a piece of the leader's work that the state asks for.
 type task struct{ kind, run string }
 
@@ -64,6 +80,7 @@ const (
 	taskBrief     = "brief"     // hand it to members that came later, too
 	taskSchedule  = "schedule"  // decide the start
 	taskSupervise = "supervise" // see the run through to its verdict
+	taskDissolve  = "dissolve"  // an ephemeral node leaves, after a last scrape
 )
 
 // tasks says what a leader has to do in a state: the deciding, apart from the doing.
@@ -76,8 +93,11 @@ func tasks(s *State, hasSource, hold bool) []task {
 	case !hasSource:
 	case s.Current == nil && s.Failure == nil:
 		list = append(list, task{kind: taskFetch})
-	case s.Current == nil && hold, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
+	case s.Current == nil && hold && s.Failure.ExitCode != ExitStopped, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
 		list = append(list, task{kind: taskRecheck})
+	}
+	if r := s.Rested; r != nil && r.Ephemeral && len(s.Active()) == 0 {
+		list = append(list, task{taskDissolve, r.ID})
 	}
 	for _, r := range s.Active() {
 		switch r.Phase {
@@ -167,6 +187,8 @@ func (l *leader) do(ctx context.Context, t task) error {
 		return l.brief(ctx, t.run)
 	case taskSchedule:
 		return l.schedule(ctx, t.run)
+	case taskDissolve:
+		return l.dissolve(ctx, t.run)
 	default:
 		return l.supervise(ctx, t.run)
 	}
@@ -230,6 +252,13 @@ func (l *leader) allGone(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// hasDeparted says whether the member has left in order: then nobody waits for it.
+func (l *leader) hasDeparted(m Member) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.departed[m.ServerID]
 }
 
 func (l *leader) acknowledged(runID string, a Ack) {

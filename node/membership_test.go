@@ -1,12 +1,103 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
+
+// A run that begins counts on every member: none is removed meanwhile.
+func TestNobodyIsRemovedWhileARunBegins(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		leader := c.leader().node.leading.Load()
+		silent := c.hosts[slices.IndexFunc(c.hosts, func(h *host) bool { return h != c.leader() })]
+		leader.beginning <- struct{}{}
+		c.kill(silent)
+		<-time.After(2 * time.Minute)
+		if find(leader.n.members(), silent.node.self.ServerID) == nil {
+			t.Error("removed while a run began")
+		}
+		<-leader.beginning
+		c.within(5*time.Second, "the silent member is removed", func() bool {
+			return find(leader.n.members(), silent.node.self.ServerID) == nil
+		})
+	})
+}
+
+// Another process at a member's address proves the member dead: nobody waits
+// for CLUSTER_REAP_AFTER.
+func TestReplacedMemberIsRemovedSoon(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		leader := c.leader().node
+		gone := c.hosts[slices.IndexFunc(c.hosts, func(h *host) bool { return h != c.leader() })]
+		c.kill(gone)
+		leader.Misdirected(gone.node.self.ServerID)
+		c.within(10*time.Second, "the replaced member is removed", func() bool {
+			return find(leader.members(), gone.node.self.ServerID) == nil
+		})
+	})
+}
+
+// A busy Raft may refuse the barrier and lead on.
+func TestLeaderTriesTheBarrierAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		barrier := func() error {
+			if tries++; tries < 4 {
+				return raft.ErrEnqueueTimeout
+			}
+			return nil
+		}
+		if log := slog.New(slog.DiscardHandler); !catchUp(t.Context(), log, barrier) || tries != 4 {
+			t.Errorf("not caught up after %d tries", tries)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		failing := func() error { return raft.ErrNotLeader }
+		began := time.Now()
+		if catchUp(ctx, slog.New(slog.DiscardHandler), failing) || time.Since(began) != time.Minute {
+			t.Errorf("ended after %s", time.Since(began))
+		}
+	})
+}
+
+// TestEndingOutlivesItsLeader: a node that has applied it leads if the leader is
+// gone, so that one that has not learns of it. (Decision 14 would have it never
+// campaign again; then the other would not know the verdict.)
+func TestEndingOutlivesItsLeader(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.source.set("run 3s", "1", nil)
+		c.startAll()
+		c.waitPhase(20*time.Second, "running")
+		c.holdBack("Leave")
+		l := c.leader()
+		var others []*host
+		for _, h := range c.hosts {
+			if h != l {
+				others = append(others, h)
+			}
+		}
+		knows, not := others[0], others[1]
+		<-time.After(2500 * time.Millisecond)
+		l.transport.Disconnect(raft.ServerAddress(not.addr))
+		not.transport.Disconnect(raft.ServerAddress(l.addr))
+		c.within(5*time.Second, "the ending on one of them", func() bool { return knows.node.State().Leaving() != nil })
+		if not.node.State().Leaving() != nil {
+			t.Fatal("the other knows it, too")
+		}
+		c.kill(l)
+		c.release()
+		c.waitEnd(20*time.Second, ExitOK)
+	})
+}
 
 func TestChange(t *testing.T) {
 	const voter, other = raft.Voter, raft.Nonvoter

@@ -77,7 +77,10 @@ func (e *exit) Error() string { return e.Reason }
 // for good, or ctx is cancelled (a signal): then it leaves in order within
 // Options.DrainTimeout. The ending carries the process's exit code.
 func (n *Node) Run(ctx context.Context) Ending {
-	n.log.Info("node started", "event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil)
+	n.log.Info("node started", append([]any{"event", "node_started", "server_id", n.self.ServerID, "addr", n.self.Addr, "cluster", n.raft != nil}, n.opt.About...)...)
+	if removed := n.data.sweep(); removed > 0 {
+		n.log.Info("removed data files that killed processes had left", "folders", removed)
+	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(work)
@@ -104,7 +107,9 @@ func (n *Node) Run(ctx context.Context) Ending {
 		ending = n.endingOf(err)
 	}
 	n.draining.Store(true)
-	n.player.close(&StopReason{Cause: "exit"})
+	last, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	n.player.close(last, &StopReason{Cause: "exit"})
 	n.close()
 	return ending
 }
@@ -370,7 +375,7 @@ func (n *Node) waitsForPlan() (run string, waits bool) {
 	}
 	s := n.machine.State()
 	for _, r := range s.Active() {
-		if n.prepared.version(r.ID) == "" {
+		if n.prepared.version(r.ID) == "" && (r.StartAt == 0 || r.Participates(n.self.ServerID)) {
 			return r.ID, r.Phase != PhaseStopped
 		}
 	}

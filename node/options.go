@@ -19,7 +19,7 @@ const (
 )
 
 // Source is where the leader gets the plan. The document may be wrong in any
-// way; Check finds out.
+// way; Check finds out, unless the source has: then its error is an ErrInvalid.
 type Source interface {
 	Fetch(ctx context.Context) (Config, error)
 }
@@ -36,18 +36,20 @@ type Checked struct {
 	Version  string // of the document
 	RunID    string // "" to mint one
 	Tenant   string
-	Standby  bool // the plan wants the nodes to stay up
+	StayUp   bool // the plan wants the nodes to stay up
+	Standby  bool // and has load for that time
 	Seed     *int64
 	Duration time.Duration
 	Grace    time.Duration
 	Warnings []string
-	Load     string   // in plain words, per node
-	Files    []string // that the document names, in its order
+	Load     func(nodes int) string // in plain words, for so many nodes
+	Files    []string               // that the document names, in its order
 }
 
 // Runner generates this node's load.
 type Runner interface {
-	// Prepare makes the config ready to run; its error is why this node refuses it.
+	// Prepare makes the config ready to run; its error is why this node refuses it,
+	// unless it wraps ErrEngine or ctx has ended.
 	// copies are the places of the config's files on this machine, by their names;
 	// they stay until the run has ended. It is nil if the config has none.
 	Prepare(ctx context.Context, runID string, c Config, copies map[string]string, seed int64) error
@@ -88,6 +90,11 @@ type Hooks struct {
 	Judge func(ctx context.Context, o Outcome) int
 	// Own is given this node's final summary, on every node.
 	Own func(r Run, summary Report)
+	// Result is the cluster's result of a run if this node has judged it, else nil.
+	Result func(runID string) []byte
+	// Standby generates, on every node that took part in r, the load that its
+	// plan c has for the time after it, until ctx ends. What it sends is in no result.
+	Standby func(ctx context.Context, r Run, c Config)
 }
 
 // Wire is how a cluster's nodes talk.
@@ -125,9 +132,12 @@ type Options struct {
 	ReapAfter     time.Duration
 	MaxClockError time.Duration // 0: off
 	KeepAlive     bool
-	Hold          bool // CLUSTER_ON_ABORT=hold
+	Ephemeral     bool          // leave ScrapeDelay after the first run that finishes, unless another begins
+	ScrapeDelay   time.Duration // how long an ephemeral node can still be asked for its metrics
+	Hold          bool          // CLUSTER_ON_ABORT=hold
 	DrainTimeout  time.Duration
 	Log           *slog.Logger
+	About         []any     // what the line node_started says besides, keys and values
 	Identity      *Identity // nil: standalone
 }
 

@@ -18,7 +18,8 @@ type player struct {
 	n     *Node
 	mu    sync.Mutex
 	plays map[string]*play
-	over  bool // nothing is armed any more
+	rest  *rest // what is done while no run is in hand, nil for nothing
+	over  bool  // nothing is armed any more
 	wg    sync.WaitGroup
 }
 
@@ -28,6 +29,7 @@ type play struct {
 	start  time.Time // in this node's clock, monotonic
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	told   bool // to end; guarded by the player's lock
 
 	mu    sync.Mutex
 	first time.Time
@@ -83,6 +85,7 @@ func (p *player) follow(ctx context.Context, s *State) {
 		}
 	}
 	p.endOthers(s)
+	p.standBy(s)
 	p.n.prepared.discard(s)
 	p.n.tidyData(s)
 	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
@@ -127,10 +130,18 @@ func (p *player) takeover(s *State) *takeover {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next, current := p.plays[s.Next.ID], p.plays[s.Current.ID]
-	if next == nil || current == nil || current.ending() {
+	if current == nil || current.told || current.ending() {
+		return nil // it makes way already
+	}
+	if next != nil {
+		return &takeover{old: s.Current.ID, at: next.start}
+	}
+	// Left out of the next run, the node makes way for it all the same.
+	at, err := p.n.localTime(s.Next.StartAt, s.Next.Clock)
+	if err != nil {
 		return nil
 	}
-	return &takeover{old: s.Current.ID, at: next.start}
+	return &takeover{old: s.Current.ID, at: at}
 }
 
 func (p *play) ending() bool {
@@ -213,19 +224,31 @@ func (p *player) end(runID string, reason *StopReason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pl := p.plays[runID]; pl != nil {
+		pl.told = true
 		pl.cancel(reason)
 	}
 }
 
-// close ends all plays, waits for them and arms nothing any more.
-func (p *player) close(reason *StopReason) {
+// close ends all plays, waits for them, at most until ctx ends, and arms nothing
+// any more.
+func (p *player) close(ctx context.Context, reason *StopReason) {
 	p.mu.Lock()
 	p.over = true
 	for _, pl := range p.plays {
 		pl.cancel(reason)
 	}
+	p.rest.end(reason)
 	p.mu.Unlock()
-	p.wg.Wait()
+	over := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		p.n.log.Error("the load engine has not stopped in time", "event", "engine_failed")
+	}
 }
 
 // find returns the run's play, or nil.
@@ -352,8 +375,8 @@ func (n *Node) prepare(ctx context.Context, runID string, c Config, seed int64) 
 		return fmt.Errorf("prepare run %s: %w", runID, err)
 	}
 	if err := n.runner.Prepare(ctx, runID, c, copies, seed); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("prepare run %s: %w", runID, err) // it had no time: another try may help
+		if ctx.Err() != nil || errors.Is(err, ErrEngine) {
+			return fmt.Errorf("prepare run %s: %w", runID, err) // it had no time, or no engine: another try may help
 		}
 		return &refusal{err}
 	}

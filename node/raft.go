@@ -21,6 +21,7 @@ const (
 	commitTimeout    = 50 * time.Millisecond
 	applyTimeout     = 5 * time.Second
 	barrierTimeout   = 10 * time.Second
+	barrierRetry     = 500 * time.Millisecond
 	maxVoters        = 5
 )
 

@@ -10,7 +10,7 @@ import (
 )
 
 // maxReports bounds the summaries held: members times the runs the log knows.
-const maxReports = 1024
+const maxReports = 4096
 
 // reports holds the newest summary of each node and run that has reached this node.
 type reports struct {
@@ -26,8 +26,9 @@ func newReports() *reports {
 	return &reports{byKey: map[reportKey]Report{}, changed: make(chan struct{})}
 }
 
-// put keeps r unless a newer or final one of the same node and run is held.
-func (h *reports) put(r Report) {
+// put keeps r unless a newer or final one of the same node and run is held. It is
+// false if there is no room for another one.
+func (h *reports) put(r Report) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.Seq == 0 {
@@ -35,15 +36,17 @@ func (h *reports) put(r Report) {
 		r.Seq = h.seq
 	}
 	k := reportKey{r.RunID, r.Of.ServerID}
-	if old, ok := h.byKey[k]; ok && (old.Final && !r.Final || old.Final == r.Final && old.Seq >= r.Seq) {
-		return
+	old, held := h.byKey[k]
+	if held && (old.Final && !r.Final || old.Final == r.Final && old.Seq >= r.Seq) {
+		return true
 	}
-	if len(h.byKey) >= maxReports {
-		return
+	if !held && len(h.byKey) >= maxReports {
+		return false
 	}
 	h.byKey[k] = r
 	close(h.changed)
 	h.changed = make(chan struct{})
+	return true
 }
 
 // of returns the run's reports by server id, and a channel that is closed when there are newer.

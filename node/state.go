@@ -40,6 +40,8 @@ type Run struct {
 	Posted    bool          `json:"posted"`     // not of the start-up source: its failure never ends a process
 	Duration  time.Duration `json:"duration"`   // planned
 	Grace     time.Duration `json:"grace"`      // running iterations may drain for so long
+	Standby   bool          `json:"standby"`    // its plan has load for the time after it
+	Ephemeral bool          `json:"ephemeral"`  // the node leaves some time after it has finished
 
 	Phase        Phase    `json:"phase"`
 	StartAt      int64    `json:"start_at"` // Unix ns in the clock of server Clock; 0 before Schedule
@@ -49,6 +51,7 @@ type Run struct {
 	StopCode     int      `json:"stop_code"`
 	Ended        bool     `json:"ended"` // nothing more happens to it
 	Ending       Ending   `json:"ending"`
+	StoodDown    bool     `json:"stood_down"` // nobody stands by after it any more
 }
 
 // Ending is how a run, or the attempt to get one, ended.
@@ -66,6 +69,10 @@ type State struct {
 	Current *Run              `json:"current"` // generates load, or ended last
 	Next    *Run              `json:"next"`    // prepared beside Current, takes over at its own start
 	Last    *Run              `json:"last"`    // ended before Current
+	// Rested is the run that has finished, and that the nodes have outlived: they stand by after it,
+	// or are about to leave. A plan that fails before its start leaves it as it
+	// is; one that starts, or is stopped, ends it.
+	Rested *Run `json:"rested"`
 	// Failure is set when the start-up source failed before there was a run.
 	Failure *Ending `json:"failure"`
 	// Used are the newest run ids, so that none is given again while anybody may remember it.
@@ -98,6 +105,9 @@ func (s *State) Leaving() *Ending {
 	if s.Failure != nil && s.Failure.Exit {
 		return s.Failure
 	}
+	if s.Rested != nil && s.Rested.Ending.Exit {
+		return &s.Rested.Ending
+	}
 	if s.Current == nil || !s.Current.Ended {
 		return nil
 	}
@@ -108,6 +118,15 @@ func (s *State) Leaving() *Ending {
 	// the run before it had ended.
 	if s.Current.Phase == PhaseAborted && s.Current.Posted && s.Last != nil && s.Last.Ended && s.Last.Ending.Exit {
 		return &s.Last.Ending
+	}
+	return nil
+}
+
+// StandsBy returns the run after which the nodes stand by, or nil: a test is
+// over, none is in hand, and nobody has asked for silence.
+func (s *State) StandsBy() *Run {
+	if r := s.Rested; r != nil && !r.StoodDown && !r.Ephemeral && len(s.Active()) == 0 {
+		return r
 	}
 	return nil
 }
@@ -151,7 +170,7 @@ func (s *State) clone() *State {
 // prune forgets configs that nothing refers to any more.
 func (s *State) prune() {
 	keep := map[string]bool{s.Newest: true}
-	for _, r := range []*Run{s.Current, s.Next} {
+	for _, r := range []*Run{s.Current, s.Next, s.Rested} {
 		if r != nil {
 			keep[r.Version] = true
 		}

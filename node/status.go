@@ -228,6 +228,8 @@ func (n *Node) phase(s *State) string {
 	r := shown(s)
 	if r == nil || (r.Ended && r.Phase == PhaseAborted && s.Failure == nil && n.fetching()) {
 		switch {
+		case s.Failure != nil && s.Failure.ExitCode == ExitStopped:
+			return string(PhaseStopped)
 		case s.Failure != nil:
 			return string(PhaseAborted)
 		case n.fetching():

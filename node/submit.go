@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// leaderWait is how long a request of a user waits for a leader.
-const leaderWait = 5 * time.Second
+const (
+	// leaderWait is how long a request of a user waits for a leader.
+	leaderWait = 5 * time.Second
+	// filesWait is how long it may take with the plan's files, which the leader reads before it answers:
+	// less than the control API grants.
+	filesWait = 25 * time.Second
+)
 
 // Submit begins a run of a plan that a user posted to this node: it is
 // forwarded to the leader, and has been checked and committed when Submit
@@ -17,7 +22,7 @@ func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 	in := Submit{ClusterID: n.clusterID(), From: n.self, Document: document}
 	limit := leaderWait
 	if checked, err := n.hooks.Check(document); err == nil && len(checked.Files) > 0 {
-		limit += n.opt.ConfigTimeout // the leader reads them all before it answers
+		limit = filesWait
 	}
 	return viaLeader(ctx, n, limit, func(ctx context.Context, addr string) (Submitted, error) {
 		if addr == "" {
@@ -50,7 +55,8 @@ func (n *Node) StopRun(ctx context.Context, runID, cause string, exitCode int) e
 }
 
 // viaLeader calls whoever leads, asking again for leaderWait while there is
-// none; addr is "" for this node itself. limit bounds all of it.
+// none; addr is "" for this node itself. limit bounds all of it. A leader that
+// leads on and does not answer is no ErrNoLeader: it may have done what it was asked.
 func viaLeader[T any](ctx context.Context, n *Node, limit time.Duration, call func(ctx context.Context, addr string) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -64,6 +70,10 @@ func viaLeader[T any](ctx context.Context, n *Node, limit time.Duration, call fu
 			out, err := call(ctx, addr)
 			if err == nil || final(err) {
 				return out, err
+			}
+			if now, _ := n.leader(); now == id && ctx.Err() != nil {
+				var none T
+				return none, fmt.Errorf("the leader %s has not answered in time: %w", id, err)
 			}
 			last = err
 		}

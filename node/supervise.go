@@ -15,7 +15,7 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 	defer push.Wait()
 	defer cancel()
 	push.Go(func() { l.pushStart(work, runID) })
-	var stopped time.Time
+	var stopped, alone time.Time // since when those who are there have all reported; zero while they have not
 	for {
 		s, changed := l.n.machine.Watch()
 		r := s.Run(runID)
@@ -27,7 +27,7 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 			push.Go(func() { l.pushStop(work, r) })
 		}
 		reports, news := l.n.reports.of(runID)
-		if l.complete(s, r, reports, stopped) {
+		if alone = l.aloneSince(r, reports, alone); l.complete(s, r, reports, stopped, alone) {
 			return l.conclude(ctx, r, reports)
 		}
 		t := time.NewTimer(superviseEvery)
@@ -44,9 +44,32 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 	}
 }
 
-// complete says whether nothing more is to be waited for. A run is judged after
+// aloneSince is since when nobody who answers owes a report of the run, given
+// what it was before; zero while somebody does, or nobody has reported at all.
+func (l *leader) aloneSince(r *Run, reports map[string]Report, before time.Time) time.Time {
+	reported := 0
+	for _, p := range r.Participants {
+		switch {
+		case reports[p.ServerID].Final:
+			reported++
+		case !l.crew.lost(p.ServerID):
+			return time.Time{}
+		}
+	}
+	if reported == 0 {
+		return time.Time{}
+	}
+	if before.IsZero() {
+		return time.Now()
+	}
+	return before
+}
+
+// complete says whether nothing more is to be waited for: who is lost is waited
+// for until the run's end, but not much longer than those who are there need, for
+// a run that ends by its iterations has no end in time. A run is judged after
 // the one that it took over from: theirs is the order of the log.
-func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped time.Time) bool {
+func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped, alone time.Time) bool {
 	if r.StartAt == 0 {
 		return true // stopped before it was scheduled
 	}
@@ -66,7 +89,7 @@ func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped t
 	case missing == 0:
 		return true
 	case all:
-		return now.After(end)
+		return now.After(end) || !alone.IsZero() && now.Sub(alone) > collectTimeout
 	default:
 		return now.After(end.Add(r.Grace + collectTimeout))
 	}

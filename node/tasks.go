@@ -31,14 +31,18 @@ func (l *leader) fetch(ctx context.Context) error {
 		c, err = l.bundle(ctx, c, checked.Files)
 	}
 	if err == nil {
-		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) {
+		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrEngine) {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: ExitInvalid, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
+	code := ExitInvalid
+	if errors.Is(err, ErrEngine) {
+		code = ExitFailure
+	}
+	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: code, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
 // beginFetched begins a run of what the source had, unless a posted plan came
@@ -79,18 +83,25 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	l.mu.Lock()
 	l.tried = c.Revision
 	l.mu.Unlock()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrInvalid) {
 		return c, Checked{}, err
 	}
 	l.n.log.Info("plan fetched", "event", "config_fetched", "origin", c.Origin, "revision", c.Revision, "config_version", c.Version, "bytes", len(c.Document))
-	checked, err := l.n.hooks.Check(c.Document)
+	var checked Checked
+	if err == nil {
+		checked, err = l.n.hooks.Check(c.Document)
+	}
 	if err != nil {
 		return c, checked, l.invalid(c, err)
 	}
+	l.warn(c, checked)
+	return c, checked, nil
+}
+
+func (l *leader) warn(c Config, checked Checked) {
 	for _, w := range checked.Warnings {
 		l.n.log.Warn(w, "event", "config_warning", "origin", c.Origin)
 	}
-	return c, checked, nil
 }
 
 // recheck waits for another revision of a source that failed, and tries each once.
@@ -138,8 +149,12 @@ var errNotWanted = errors.New("another plan has come first")
 // anything is committed this node has prepared the run: what it cannot run
 // (ErrRefused) is nobody's run.
 func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
-	l.beginning.Lock()
-	defer l.beginning.Unlock()
+	select {
+	case l.beginning <- struct{}{}:
+		defer func() { <-l.beginning }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 	seed := rand.Int64()
 	if checked.Seed != nil {
 		seed = *checked.Seed
@@ -156,15 +171,19 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 		}
 		run := Run{
 			ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
-			KeepAlive: l.n.opt.KeepAlive || checked.Standby || l.n.opt.SourceName == SourceNone,
-			Hold:      l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+			KeepAlive: l.n.opt.KeepAlive || l.n.opt.Ephemeral || checked.StayUp || l.n.opt.SourceName == SourceNone,
+			Standby:   checked.Standby, Ephemeral: l.n.opt.Ephemeral,
+			Hold: l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
-			l.n.log.Info("run begun: "+checked.Load, "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
+			l.n.log.Info("run begun: "+checked.Load(len(run.Members)), "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
 			return run.ID, nil
 		}
-		if !errors.Is(err, errPhase) || s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
+		if !errors.Is(err, errPhase) {
+			return "", err // perhaps committed all the same: what is prepared is forgotten once the log has moved on
+		}
+		if s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
 			l.n.prepared.forget(id)
 			return "", err
 		}
@@ -216,163 +235,6 @@ func (l *leader) start(r *Run) time.Time {
 
 func (l *leader) propose(ctx context.Context, c Command) error {
 	return l.n.propose(ctx, c)
-}
-
-// deliver hands the run's config to every expected node and commits Ready
-// once the last of them has it, or Abort when one refuses or stays silent.
-func (l *leader) deliver(ctx context.Context, runID string) error {
-	s := l.n.machine.State()
-	r := s.Run(runID)
-	if r == nil {
-		return nil
-	}
-	expected, err := l.gather(ctx, r)
-	if err != nil {
-		return l.abort(ctx, r, err.Error())
-	}
-	work, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan error, len(expected))
-	for _, m := range expected {
-		go func() { results <- l.handOver(work, r, s.Configs[r.Version], m) }()
-	}
-	var failed error
-	for range expected {
-		if err := <-results; err != nil && failed == nil {
-			failed = err
-			if errors.Is(err, ErrRefused) {
-				cancel() // another try would not help, nor would the others' acknowledgements
-			}
-		}
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	if failed != nil {
-		return l.abort(ctx, r, failed.Error())
-	}
-	return l.propose(ctx, Command{Ready: &Ready{RunID: runID}})
-}
-
-// brief hands the config to members that came after BeginRun. They can neither
-// delay the start nor prevent it; who has acknowledged when it is decided takes part.
-func (l *leader) brief(ctx context.Context, runID string) error {
-	s := l.n.machine.State()
-	r := s.Run(runID)
-	for r != nil {
-		for _, m := range l.n.members() {
-			if _, acked := l.ack(runID, m.ServerID); acked || r.Expects(m.ServerID) || !l.crew.seen(m.ServerID) {
-				continue
-			}
-			ack, err := l.distribute(ctx, r, s.Configs[r.Version], m)
-			if err != nil {
-				l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
-				continue
-			}
-			l.acknowledged(runID, ack)
-		}
-		if !sleep(ctx, stewardEvery) {
-			break
-		}
-	}
-	return nil
-}
-
-// gather waits until enough members answer; members that came after BeginRun count.
-func (l *leader) gather(ctx context.Context, r *Run) ([]Member, error) {
-	deadline := time.Now().Add(l.n.opt.FormTimeout)
-	for {
-		expected := r.Members
-		for _, m := range l.n.members() {
-			if len(expected) < l.n.opt.Expect && !r.Expects(m.ServerID) && l.crew.seen(m.ServerID) {
-				expected = append(expected[:len(expected):len(expected)], m)
-			}
-		}
-		if len(expected) >= l.n.opt.Expect {
-			return expected, nil
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("only %d of %d nodes (CLUSTER_EXPECT) are members after %s: %s", len(expected), l.n.opt.Expect, l.n.opt.FormTimeout, names(expected))
-		}
-		if !sleep(ctx, rollCallFast) {
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func names(members []Member) string {
-	var list []string
-	for _, m := range members {
-		list = append(list, m.NodeID+" at "+m.Addr)
-	}
-	return orNone(list)
-}
-
-func (l *leader) abort(ctx context.Context, r *Run, reason string) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	exit := !r.Posted && !r.Hold
-	return l.propose(ctx, Command{Abort: &Abort{RunID: r.ID, Ending: Ending{ExitCode: ExitCluster, Reason: reason, Exit: exit}}})
-}
-
-// handOver gives the config to one node: a first try and three more.
-func (l *leader) handOver(ctx context.Context, r *Run, c Config, m Member) error {
-	backoff := 500 * time.Millisecond
-	var last error
-	for try := 1; try <= deliveryTries; try++ {
-		began := time.Now()
-		ack, err := l.distribute(ctx, r, c, m)
-		if err == nil {
-			l.n.attempts.count(m.NodeID, "ok")
-			l.acknowledged(r.ID, ack)
-			l.n.log.Info("plan delivered", "event", "config_delivered", "run_id", r.ID, "member", m.ServerID, "config_version", ack.Version, "took_ms", time.Since(began).Milliseconds())
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		last = err
-		if errors.Is(err, ErrRefused) {
-			l.n.attempts.count(m.NodeID, "refused")
-			return fmt.Errorf("node %s at %s refuses the plan: %w", m.NodeID, m.Addr, err)
-		}
-		l.n.attempts.count(m.NodeID, "failed")
-		if try == deliveryTries {
-			break
-		}
-		l.n.log.Warn("the plan was not acknowledged, trying again: "+err.Error(), "event", "config_delivery_retry",
-			"run_id", r.ID, "member", m.ServerID, "node", m.NodeID, "attempt", try, "took_ms", time.Since(began).Milliseconds())
-		if !sleep(ctx, jitter(backoff)) {
-			return ctx.Err()
-		}
-		backoff *= 2
-	}
-	return fmt.Errorf("node %s at %s did not acknowledge the plan after %d tries of at most %s (CLUSTER_CONFIG_TIMEOUT_SECS): %w",
-		m.NodeID, m.Addr, deliveryTries, l.n.opt.ConfigTimeout, last)
-}
-
-// distribute is one try. A node that does not know this leader yet is asked again within it.
-func (l *leader) distribute(ctx context.Context, r *Run, c Config, m Member) (Ack, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout+transfer(c.Files))
-	defer cancel()
-	in := Distribute{RunID: r.ID, Seed: r.Seed, Config: c}
-	if m.ServerID == l.n.self.ServerID {
-		return l.n.take(ctx, in)
-	}
-	if len(c.Files) > 0 { // a transfer that makes progress is not cut
-		moving, tick, release := stalling(ctx, l.n.opt.ConfigTimeout)
-		defer release()
-		defer l.n.data.watch(m.ServerID, tick)()
-		ctx = moving
-	}
-	for {
-		in.Fence = l.fence()
-		ack, err := l.n.opt.Wire.Courier.Distribute(ctx, m.Addr, in)
-		if !errors.Is(err, ErrStaleLeader) || !sleep(ctx, rollCallFast) {
-			return ack, because(ctx, err)
-		}
-	}
 }
 
 func (l *leader) fence() Fence {

@@ -26,6 +26,8 @@ var (
 	ErrOtherCluster = errors.New("wrong cluster or server")
 	// ErrRefused: the request was understood and is refused for good; trying again does not help.
 	ErrRefused = errors.New("refused")
+	// ErrEngine: the load engine has failed; it says nothing of the plan.
+	ErrEngine = errors.New("the load engine has failed")
 	// ErrInvalid: the submitted plan is invalid.
 	ErrInvalid = errors.New("invalid plan")
 	// ErrConflict: the request contradicts the state (tenant, unknown run).
@@ -134,6 +136,13 @@ type FetchData struct {
 	Offset    int64
 }
 
+// FetchResult asks for the cluster's result of a run.
+type FetchResult struct {
+	ClusterID string
+	From      Member
+	RunID     string
+}
+
 // Distribute hands a run's config to a node.
 type Distribute struct {
 	Fence  Fence
@@ -214,15 +223,14 @@ type HealthCheck struct {
 
 // Health answers HealthCheck.
 type Health struct {
-	ServerID      string
-	AppliedIndex  uint64
-	ReadyRun      string // newest run whose Ready this node has applied
-	SourceHash    string // hash of the local CONFIG_FILE with source file
-	ClockOffset   time.Duration
-	ClockBound    time.Duration
-	StartSkew     time.Duration
-	FirstRequest  time.Time // zero before
-	EngineFailure string
+	ServerID     string
+	AppliedIndex uint64
+	ReadyRun     string // newest run whose Ready this node has applied
+	SourceHash   string // hash of the local CONFIG_FILE with source file
+	ClockOffset  time.Duration
+	ClockBound   time.Duration
+	StartSkew    time.Duration
+	FirstRequest time.Time // zero before
 }
 
 // Ping and Pong measure a clock offset; times are wall-clock nanoseconds.
@@ -273,6 +281,8 @@ type Upstream interface {
 	Ping(ctx context.Context, addr string) (Pong, error)
 	// FetchData writes a data file. What to has taken when it fails was right.
 	FetchData(ctx context.Context, addr string, in FetchData, to io.Writer) error
+	// FetchResult writes a result, which is whole only if there is no error.
+	FetchResult(ctx context.Context, addr string, in FetchResult, to io.Writer) error
 }
 
 // Handler is what the wire's server calls: one method a call. *Node is the
@@ -292,4 +302,5 @@ type Handler interface {
 	HandlePing(ctx context.Context) (Pong, error)
 	// HandleFetchData opens a data file at its offset; the caller closes it.
 	HandleFetchData(ctx context.Context, in FetchData) (io.ReadCloser, error)
+	HandleFetchResult(ctx context.Context, in FetchResult) ([]byte, error)
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -195,13 +196,30 @@ func (t Threshold) Condition() (Condition, bool) {
 	return c, problem == ""
 }
 
-func (v *validator) threshold(path string, t *Threshold) {
-	at := path
-	if !v.at[path].plain {
-		at = path + ".expr"
-		if !v.filled(at, t.Expr, acceptThreshold) {
-			return
+// thresholdAt is where a threshold's expression stands.
+func (v *validator) thresholdAt(path string) string {
+	if v.at[path].plain {
+		return path
+	}
+	return path + ".expr"
+}
+
+// refusePercentiles refuses thresholds on durations, whose histograms are not
+// recorded.
+func (v *validator) refusePercentiles() {
+	for i := range v.plan.Thresholds {
+		at := v.thresholdAt(fmt.Sprintf("thresholds[%d]", i))
+		if c, ok := v.plan.Thresholds[i].Condition(); ok && c.Metric.IsDuration() {
+			v.fail(at, "%s needs percentiles, which are not recorded here: PERCENTILE_TRACKING_ENABLED=false"+
+				" (error_rate, assertion_rate, errors, dropped, late_starts, rps or iterations)", v.shown(at))
 		}
+	}
+}
+
+func (v *validator) threshold(path string, t *Threshold) {
+	at := v.thresholdAt(path)
+	if at != path && !v.filled(at, t.Expr, acceptThreshold) {
+		return
 	}
 	c, problem := ParseCondition(t.Expr)
 	switch {

@@ -23,7 +23,7 @@ type Environment struct {
 
 	CustomHeaders     string         // CUSTOM_HEADERS
 	ResolveTargetAddr string         // RESOLVE_TARGET_ADDR
-	SkipTLSVerify     bool           // SKIP_TLS_VERIFY
+	SkipTLSVerify     *bool          // SKIP_TLS_VERIFY
 	RequestTimeout    *time.Duration // REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECS
 	Workers           *int           // NUM_CONCURRENT_TASKS
 	Duration          *time.Duration // TEST_DURATION, default 2h
@@ -47,6 +47,11 @@ type Environment struct {
 	PoolMaxIdlePerHost  *int   // POOL_MAX_IDLE_PER_HOST
 	PoolIdleTimeoutSecs *int   // POOL_IDLE_TIMEOUT_SECS
 	Tenant              string // TENANT
+
+	// Where a plan names a client certificate of its own. Without one there, the
+	// engine reads the variables by itself: they are the node's.
+	ClientCertPath string // CLIENT_CERT_PATH
+	ClientKeyPath  string // CLIENT_KEY_PATH
 }
 
 // FromEnvironment renders the plan that e describes as a document that Parse
@@ -150,7 +155,7 @@ func (r *renderer) config(e Environment, t target) {
 	if e.RequestTimeout != nil {
 		r.line(1, "timeout", span(*e.RequestTimeout))
 	}
-	if e.SkipTLSVerify {
+	if e.SkipTLSVerify != nil && *e.SkipTLSVerify {
 		r.line(1, "skipTlsVerify", "true")
 	}
 	if e.CustomHeaders != "" {

@@ -62,7 +62,7 @@ func TestEnvironmentModels(t *testing.T) {
 
 func TestEnvironmentSettings(t *testing.T) {
 	p := rendered(t, Environment{TargetURL: "https://a.test/x", CustomHeaders: `X-A: "q"\, b, X-B: \d`, ResolveTargetAddr: "a.test:10.0.0.5:443",
-		SkipTLSVerify: true, RequestTimeout: ptr(1500 * time.Millisecond), Workers: ptr(7), Duration: ptr(time.Duration(0)),
+		SkipTLSVerify: ptr(true), RequestTimeout: ptr(1500 * time.Millisecond), Workers: ptr(7), Duration: ptr(time.Duration(0)),
 		PoolMaxIdlePerHost: ptr(0), PoolIdleTimeoutSecs: ptr(5), Tenant: "team \"ü\": #1"})
 	c := p.Config
 	equal(t, "headers", c.CustomHeaders, Headers{{"X-A", `"q", b`}, {"X-B", `\d`}})

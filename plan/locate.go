@@ -10,11 +10,11 @@ import (
 
 // located is what a mistake that was found beyond the schema begins with: the
 // path of the field.
-var located = regexp.MustCompile(`^((?:scenarios|config|load|standby|thresholds)(?:\.[A-Za-z]\w*|\[\d+\])*): (?s:(.*))$`)
+var located = regexp.MustCompile(`^((?:scenarios|config|load|standby|thresholds)(?:\.[^.\[\]\s:]+|\[\d+\])*): (.*)$`)
 
 // Locate gives mistakes that were found after Parse, one per line of text as
 // "path: message", their place in the document. Lines without a path have
-// none.
+// none, nor have those of a merged document.
 func Locate(document []byte, text string) Errors {
 	root, fault := parseYAML(document)
 	if fault != nil {
@@ -25,8 +25,11 @@ func Locate(document []byte, text string) Errors {
 	for line := range strings.Lines(text) {
 		e := Error{Message: strings.TrimSuffix(line, "\n")}
 		if m := located.FindStringSubmatch(e.Message); m != nil {
-			at := start(d.nearest(root, m[1]))
-			e = Error{Line: at.Line, Column: at.Column, Path: m[1], Message: m[2]}
+			e = Error{Path: m[1], Message: m[2]}
+			if !isMerged(document) {
+				at := start(d.nearest(root, m[1]))
+				e.Line, e.Column = at.Line, at.Column
+			}
 		}
 		errs = append(errs, e)
 	}

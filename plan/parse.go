@@ -25,7 +25,16 @@ const MaxDocument = 512 << 10
 // document is no YAML at all: then it holds the first. Warnings are returned
 // with and without an error. Parse reads no file: whether those that the plan
 // names exist is for the caller to find out.
-func Parse(document []byte) (*Plan, []Warning, error) {
+func Parse(document []byte) (*Plan, []Warning, error) { return parse(document, nil) }
+
+// ParseWithoutPercentiles is Parse where none are recorded: a threshold on one
+// is a mistake of the plan, too.
+func ParseWithoutPercentiles(document []byte) (*Plan, []Warning, error) {
+	return parse(document, (*validator).refusePercentiles)
+}
+
+// parse does what Parse says; also, unless it is nil, checks further.
+func parse(document []byte, also func(*validator)) (*Plan, []Warning, error) {
 	root, fault := parseYAML(document)
 	if fault != nil {
 		return nil, nil, Errors{*fault}
@@ -35,6 +44,9 @@ func Parse(document []byte) (*Plan, []Warning, error) {
 	d.decodeRoot(root, p)
 	v := &validator{decoder: d, plan: p}
 	v.validate()
+	if also != nil {
+		also(v)
+	}
 	warnings := orderedWarnings(d.warnings)
 	if len(d.errs) > 0 {
 		return nil, warnings, d.errs.ordered()

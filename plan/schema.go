@@ -34,6 +34,9 @@ func Schema() []byte {
 	return append(out, '\n')
 }
 
+// sizePattern matches a size.
+const sizePattern = `^\s*0*[1-9][0-9]*\s*([Kk]|[Mm])?[Bb]\s*$`
+
 // schemaNode is a schema; its keywords are written in this order.
 type schemaNode struct {
 	Dialect           string                 `json:"$schema,omitempty"`
@@ -172,7 +175,7 @@ func (b *schemaBuilder) value(t reflect.Type, standard reflect.Value, f schemaFi
 	case t == reflect.TypeFor[time.Duration]():
 		return schemaDuration()
 	case t == reflect.TypeFor[Size]():
-		return &schemaNode{Type: "string", Pattern: `^\s*0*[1-9][0-9]*\s*([Kk]|[Mm])?[Bb]\s*$`}
+		return &schemaNode{Type: "string", Pattern: sizePattern}
 	case t == reflect.TypeFor[[]Header]():
 		return &schemaNode{Type: "object", Additional: schemaScalarOrNull()}
 	}

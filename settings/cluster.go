@@ -167,6 +167,19 @@ func (cl Cluster) CheckExposure(ip netip.Addr) (warning string, err error) {
 	return "", fmt.Errorf("%s is a public address: want CLUSTER_TOKEN, CLUSTER_TLS_CA, _CERT, _KEY, or CLUSTER_INSECURE=true", ip)
 }
 
+// CheckUnresolved is CheckExposure of a host whose address is not known: it may
+// be a public one.
+func (cl Cluster) CheckUnresolved(host string) (warning string, err error) {
+	switch {
+	case cl.Token.IsSet() || cl.TLSCA != "":
+		return "", nil
+	case cl.Insecure:
+		return fmt.Sprintf("CLUSTER_INSECURE: the cluster port at %s, a name that does not resolve, is open to everyone", host), nil
+	}
+	return "", fmt.Errorf("CLUSTER_ADVERTISE_ADDR %q: the name does not resolve, so it may be a public address: "+
+		"want CLUSTER_TOKEN, CLUSTER_TLS_CA, _CERT, _KEY, CLUSTER_INSECURE=true, or a name that resolves", host)
+}
+
 // private reports whether ip cannot be reached from the public Internet.
 func private(ip netip.Addr) bool {
 	ip = ip.Unmap()

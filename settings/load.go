@@ -25,14 +25,22 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 	c.refuseLater(&later)
 	c.checkRun(&s)
 	c.checkIdentity(&s, hostname)
+	c.checkEphemeral(&s)
+	c.checkRegistry(&s)
 	c.checkControl(&s)
 	c.checkLog(&s)
+	c.checkMemory(&s.Memory)
 	c.checkCluster(&s)
 	c.checkSource(&s)
 	c.checkConsul(&s)
 	c.checkLoad(&s)
 	c.warnUnknown()
 	return s, c.warnings, c.err()
+}
+
+// LoadTerminal reads what commands that run nothing need, whatever the rest is.
+func LoadTerminal() Terminal {
+	return Terminal{NoColour: os.Getenv("NO_COLOR"), Kind: os.Getenv("TERM")}
 }
 
 func (c *checker) decode(v variable) {

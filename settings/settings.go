@@ -9,14 +9,18 @@ import (
 // and aliases and derived defaults resolved. A field with an envconfig tag is
 // one variable and holds its effective value.
 type Settings struct {
-	Run      Run
-	Node     Identity
-	Control  Control
-	Log      Log
-	Cluster  Cluster
-	Source   Source
-	Consul   Consul
-	LoadPlan LoadPlan
+	Run       Run
+	Ephemeral Ephemeral
+	Node      Identity
+	Registry  Registry
+	Control   Control
+	Log       Log
+	Terminal  Terminal
+	Memory    Memory
+	Cluster   Cluster
+	Source    Source
+	Consul    Consul
+	LoadPlan  LoadPlan
 
 	set map[string]bool // variables that are set and not empty
 }
@@ -41,7 +45,7 @@ type Identity struct {
 	ID              string `envconfig:"CLUSTER_NODE_ID" desc:"label and name of the node, unique among live members; default HOSTNAME, else the host's name"`
 	Name            string `envconfig:"NODE_NAME" desc:"node_name in answers of the control API; default CLUSTER_NODE_ID"`
 	Region          string `envconfig:"CLUSTER_REGION" default:"local" desc:"label region"`
-	Tenant          string `envconfig:"TENANT" desc:"label tenant where the plan names none"`
+	Tenant          string `envconfig:"TENANT" desc:"label tenant: instead of a plan file's, and for a posted plan that names none"`
 	MetricNamespace string `envconfig:"METRIC_NAMESPACE" default:"volley" desc:"prefix of metric names; rust_loadtest keeps its dashboards working"`
 }
 
@@ -60,6 +64,31 @@ type Log struct {
 	Format    string     `envconfig:"LOG_FORMAT" oneof:"text,json" desc:"text or json; default text on a terminal, else json"` // "" = by terminal
 	RustLog   string     `envconfig:"RUST_LOG" desc:"a level, or directives such as rust_loadtest=debug, when LOG_LEVEL is not set"`
 	Level     slog.Level // of LevelName
+}
+
+// Terminal is what every program is told of the terminal it writes to.
+type Terminal struct {
+	NoColour string `envconfig:"NO_COLOR" desc:"set to anything: no colour in the report"`
+	Kind     string `envconfig:"TERM" desc:"dumb: no colour, and no progress line that is drawn anew in place"`
+}
+
+// Dumb says that what has been written cannot be written over.
+func (t Terminal) Dumb() bool { return t.Kind == "dumb" }
+
+// Colour says whether a terminal may be given colours.
+func (t Terminal) Colour() bool { return t.NoColour == "" && !t.Dumb() }
+
+// Memory is what this process records and what it does when memory runs out. It
+// is node-local, in a cluster too.
+type Memory struct {
+	Percentiles bool          `envconfig:"PERCENTILE_TRACKING_ENABLED" default:"true" desc:"record latencies; false: the result has no percentiles, and a plan with a threshold on one is refused"`
+	SamplePct   int           `envconfig:"PERCENTILE_SAMPLING_RATE" default:"100" min:"1" max:"100" desc:"percentage of requests and iterations whose times go into percentiles; all of them are counted"`
+	MaxLabels   int           `envconfig:"MAX_HISTOGRAM_LABELS" default:"100" min:"1" max:"100000" desc:"how many steps, and how many scenarios, are counted apart; the rest together as other"`
+	Rotation    time.Duration `envconfig:"HISTOGRAM_ROTATION_INTERVAL" default:"off" off:"true" desc:"length of the view last_interval beside the result, which it never clears; at least 1s, or off"` // 0 = off
+	WarningPct  float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"1" max:"100" desc:"memory guard: percentage of the memory limit from which it warns and saves"`
+	CriticalPct float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"1" max:"100" desc:"memory guard: percentage of the memory limit at which it ends the run (exit 1)"`
+	SaveOnWarn  bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard: on warning record no new labels and no phases any more; false: only warn"`
+	GoLimit     string        `envconfig:"GOMEMLIMIT" desc:"memory limit of the Go runtime, which reads it itself; default 85 % of the cgroup's limit, with a child engine 30 % and 55 %"`
 }
 
 // Cluster is how this node finds others and lives with them.
@@ -117,8 +146,9 @@ type Consul struct {
 }
 
 // LoadPlan is the plan as the environment describes it. Standalone only: in a
-// cluster the leader's document alone describes the load. IsSet tells a value
-// that was given from a default.
+// cluster the leader's document alone describes the load. Beside a plan, what
+// is set beats a file and is beaten by a posted one. IsSet tells a value that was
+// given from a default.
 type LoadPlan struct {
 	TargetURL       string         `envconfig:"TARGET_URL" desc:"full URL that is requested"`
 	RequestType     string         `envconfig:"REQUEST_TYPE" default:"GET" desc:"GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS"`
@@ -153,25 +183,11 @@ type LoadPlan struct {
 // laterVariables belong to later versions. Each may be set to its default,
 // which changes nothing; any other value is a start-up error.
 type laterVariables struct {
-	Rendezvous        string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
-	ClusterDataDir    string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
-	IsolationGrace    time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
-	ConfigWatch       bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
-	Percentiles       bool          `envconfig:"PERCENTILE_TRACKING_ENABLED" default:"true" desc:"record percentiles"`
-	SamplingRate      int           `envconfig:"PERCENTILE_SAMPLING_RATE" default:"100" min:"1" max:"100" desc:"percentage of samples recorded"`
-	HistogramLabels   int           `envconfig:"MAX_HISTOGRAM_LABELS" default:"100" min:"1" desc:"bound of labels with percentiles"`
-	HistogramRotation time.Duration `envconfig:"HISTOGRAM_ROTATION_INTERVAL" default:"off" off:"true" desc:"view of the last interval"`
-	MemoryWarning     float64       `envconfig:"MEMORY_WARNING_THRESHOLD_PERCENT" default:"80" min:"0" max:"100" desc:"memory guard"`
-	MemoryCritical    float64       `envconfig:"MEMORY_CRITICAL_THRESHOLD_PERCENT" default:"90" min:"0" max:"100" desc:"memory guard"`
-	AutoDisable       bool          `envconfig:"AUTO_DISABLE_PERCENTILES_ON_WARNING" default:"true" desc:"memory guard"`
-	RegistryURL       string        `envconfig:"NODE_REGISTRY_URL" desc:"registration with the web application"`
-	RegistryKey       Secret        `envconfig:"AUTO_REGISTER_PSK" desc:"registration with the web application"`
-	BaseURL           string        `envconfig:"NODE_BASE_URL" desc:"registration with the web application"`
-	Tags              string        `envconfig:"NODE_TAGS" default:"{}" desc:"registration with the web application"`
-	RegistryInterval  string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect"`
-	Ephemeral         bool          `envconfig:"EPHEMERAL" default:"false" desc:"end the node after its first run"`
-	SelfDestruct      Secret        `envconfig:"SELF_DESTRUCT_CMD" desc:"command at the end of an ephemeral node"`
-	ScrapeDelay       time.Duration `envconfig:"EPHEMERAL_FINAL_SCRAPE_DELAY" default:"60s" desc:"how long an ephemeral node stays for a last scrape"`
+	Rendezvous       string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
+	ClusterDataDir   string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
+	IsolationGrace   time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
+	ConfigWatch      bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
+	RegistryInterval string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
 }
 
 // IsSet reports whether the variable of that name is set and not empty.

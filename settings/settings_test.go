@@ -184,10 +184,13 @@ func TestBadValues(t *testing.T) {
 
 		{[]string{"RENDEZVOUS=gs://b/p"}, `RENDEZVOUS="gs://b/p": not in this version (common start and results of Cloud Run job tasks): leave it unset`},
 		{[]string{"CLUSTER_CONFIG_WATCH=true"}, `CLUSTER_CONFIG_WATCH="true": not in this version (follow the source while running): leave it unset, or at false`},
-		{[]string{"PERCENTILE_SAMPLING_RATE=50"}, `PERCENTILE_SAMPLING_RATE="50": not in this version`},
-		{[]string{"PERCENTILE_SAMPLING_RATE=0"}, `PERCENTILE_SAMPLING_RATE="0": outside the accepted range`},
-		{[]string{"AUTO_REGISTER_PSK=hush"}, `AUTO_REGISTER_PSK="<secret>": not in this version`},
-		{[]string{"EPHEMERAL=1"}, `EPHEMERAL="1": not in this version`},
+		{[]string{"AUTO_REGISTER_PSK=hu sh"}, `AUTO_REGISTER_PSK="<secret>": want printable ASCII characters without blanks`},
+		{[]string{"EPHEMERAL=1", cluster, source}, `EPHEMERAL="1": not in a cluster, whose nodes end with their run anyhow`},
+		{[]string{"EPHEMERAL=maybe"}, `EPHEMERAL="maybe": not in the accepted form: want true`},
+		{[]string{"EPHEMERAL_FINAL_SCRAPE_DELAY=soon"}, `EPHEMERAL_FINAL_SCRAPE_DELAY="soon": not in the accepted form: want a duration such as`},
+		{[]string{"NODE_TAGS={pool: eu}"}, `NODE_TAGS="{pool: eu}": want JSON, such as {"pool":"eu"}`},
+		{[]string{"NODE_REGISTRY_URL=web:80"}, `NODE_REGISTRY_URL="web:80": want a URL that begins with http:// or https://`},
+		{[]string{"NODE_BASE_URL=node-1"}, `NODE_BASE_URL="node-1": want a URL that begins with http:// or https://`},
 	} {
 		environment(t, test.vars...)
 		_, _, err := Load()
@@ -230,11 +233,37 @@ func TestAllMistakesAtOnce(t *testing.T) {
 }
 
 func TestHarmlessValuesOfLaterVariables(t *testing.T) {
-	_, warnings := loadOK(t, "PERCENTILE_TRACKING_ENABLED=yes", "PERCENTILE_SAMPLING_RATE= 100 ", "EPHEMERAL=off",
-		"HISTOGRAM_ROTATION_INTERVAL=0", "MEMORY_WARNING_THRESHOLD_PERCENT=80.0", "NODE_TAGS={}",
-		"CLUSTER_CONFIG_WATCH=0", "CLUSTER_ISOLATION_GRACE=1m", "EPHEMERAL_FINAL_SCRAPE_DELAY=1m", "NODE_REGISTRY_INTERVAL=5")
+	_, warnings := loadOK(t, "CLUSTER_CONFIG_WATCH=0", "CLUSTER_ISOLATION_GRACE=1m", "NODE_REGISTRY_INTERVAL=5")
 	if want := []string{"NODE_REGISTRY_INTERVAL is deprecated and has no effect"}; !slices.Equal(warnings, want) {
 		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+}
+
+func TestEphemeralAndRegistry(t *testing.T) {
+	s, warnings := loadOK(t, "EPHEMERAL=1", "EPHEMERAL_FINAL_SCRAPE_DELAY=0s", "SELF_DESTRUCT_CMD=halt", "NODE_REGISTRY_URL=https://web",
+		"AUTO_REGISTER_PSK=hush", "NODE_BASE_URL=http://node", `NODE_TAGS=["a",1]`)
+	e, r := s.Ephemeral, s.Registry
+	if !e.On || e.ScrapeDelay != 0 || e.SelfDestruct.Reveal() != "halt" || !r.Registers() || r.Tags != `["a",1]` || len(warnings) > 0 {
+		t.Errorf("%+v %+v, warnings %q", e, r, warnings)
+	}
+	s, _ = loadOK(t)
+	if s.Ephemeral.On || s.Ephemeral.ScrapeDelay != time.Minute || s.Registry.Registers() || s.Registry.Tags != "{}" {
+		t.Errorf("by default: %+v %+v", s.Ephemeral, s.Registry)
+	}
+	for _, test := range []struct {
+		vars []string
+		want string
+	}{
+		{[]string{"NODE_REGISTRY_URL=http://web", "NODE_BASE_URL=http://node"}, "NODE_REGISTRY_URL has no effect without AUTO_REGISTER_PSK: the node does not register"},
+		{[]string{"NODE_REGISTRY_URL=http://web", "AUTO_REGISTER_PSK=hush"}, "NODE_REGISTRY_URL has no effect without NODE_BASE_URL: the node does not register"},
+		{[]string{"EPHEMERAL=yes", "KEEP_ALIVE=yes"}, "KEEP_ALIVE has no effect on an ephemeral node: it leaves after its run"},
+		{[]string{"SELF_DESTRUCT_CMD=halt"}, "SELF_DESTRUCT_CMD has no effect without EPHEMERAL=true"},
+		{[]string{"EPHEMERAL_FINAL_SCRAPE_DELAY=5s"}, "EPHEMERAL_FINAL_SCRAPE_DELAY has no effect without EPHEMERAL=true"},
+	} {
+		s, warnings := loadOK(t, test.vars...)
+		if !slices.Equal(warnings, []string{test.want}) || s.Registry.Registers() {
+			t.Errorf("%q: warnings %q, want %q", test.vars, warnings, test.want)
+		}
 	}
 }
 

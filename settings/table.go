@@ -12,21 +12,65 @@ import (
 	"time"
 )
 
-// Table writes every variable with its default and meaning, generated from the
-// struct that Load fills: what `volley env` prints.
+// Variable is one row of the table.
+type Variable struct {
+	Name    string
+	Default string // "" for none
+	Accepts string // its form, in words
+	Meaning string
+	Secret  bool
+}
+
+// Group is the variables of one part of Settings, named as its field.
+type Group struct {
+	Name      string
+	Variables []Variable
+}
+
+// laterGroup holds what this version knows and does not execute.
+const laterGroup = "Later"
+
+// Groups lists every variable, generated from the structs that Load fills.
+func Groups() []Group {
+	var groups []Group
+	all := reflect.ValueOf(&Settings{}).Elem()
+	for i := range all.NumField() {
+		field := all.Type().Field(i)
+		if field.IsExported() && field.Type.Kind() == reflect.Struct {
+			groups = append(groups, groupOf(field.Name, walk(all.Field(i), nil)))
+		}
+	}
+	return append(groups, groupOf(laterGroup, variablesOf(&laterVariables{})))
+}
+
+func groupOf(name string, variables []variable) Group {
+	g := Group{Name: name}
+	for _, v := range variables {
+		row := Variable{
+			Name: v.name, Default: v.tag.Get("default"), Meaning: v.tag.Get("desc"),
+			Accepts: strings.TrimPrefix(v.accepted(), "want "), Secret: v.secret(),
+		}
+		switch {
+		case v.tag.Get("deprecated") != "":
+			row.Meaning = "deprecated: " + row.Meaning
+		case name == laterGroup:
+			row.Meaning = "not in this version: " + row.Meaning
+		}
+		g.Variables = append(g.Variables, row)
+	}
+	return g
+}
+
+// Table writes every variable with its default and meaning: what `volley env`
+// prints.
 func Table(w io.Writer) error {
 	var table bytes.Buffer
 	columns := tabwriter.NewWriter(&table, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(columns, "VARIABLE\tDEFAULT\tSECRET\tMEANING")
-	for _, v := range variablesOf(&Settings{}) {
-		writeRow(columns, v, v.tag.Get("desc"))
-	}
-	for _, v := range variablesOf(&laterVariables{}) {
-		note := "not in this version: "
-		if v.tag.Get("deprecated") != "" {
-			note = "deprecated: "
+	for _, g := range Groups() {
+		for _, v := range g.Variables {
+			writeRow(columns, v)
 		}
-		writeRow(columns, v, note+v.tag.Get("desc"))
 	}
 	if err := columns.Flush(); err != nil {
 		return err
@@ -35,15 +79,15 @@ func Table(w io.Writer) error {
 	return err
 }
 
-func writeRow(w io.Writer, v variable, meaning string) {
-	def, secret := v.tag.Get("default"), ""
+func writeRow(w io.Writer, v Variable) {
+	def, secret := v.Default, ""
 	if def == "" {
 		def = "-"
 	}
-	if v.secret() {
+	if v.Secret {
 		secret = "yes"
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.name, def, secret, meaning)
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.Name, def, secret, v.Meaning)
 }
 
 // LogValue is the effective configuration by variable name, without what is

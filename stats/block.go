@@ -26,7 +26,9 @@ type block struct {
 	slow                         slowest
 	times                        timeline
 
-	samplePct, sampling int // percent that go into histograms; place in the pattern
+	samplePct int  // percent that go into histograms
+	draws     int  // how often that was asked
+	saving    bool // phases are not recorded any more
 }
 
 // stepBlock is a step's part of a block.
@@ -97,7 +99,9 @@ func (b *block) request(slot int, sm *Sample) {
 		return
 	}
 	st.service.record(sm.Service)
-	b.phased(sm.Phases)
+	if !b.saving {
+		b.phased(sm.Phases)
+	}
 	if sm.Partial || sm.Superseded {
 		return
 	}
@@ -110,14 +114,13 @@ func (b *block) request(slot int, sm *Sample) {
 	}
 }
 
-// sampled is true for samplePct of 100 calls, spread evenly.
+// sampled is true for samplePct of every 100 calls. Which ones differs from
+// hundred to hundred: an iteration calls it in a pattern of its own, and with a
+// fixed stride the same step of it would always be the one that is left out.
 func (b *block) sampled() bool {
-	b.sampling += b.samplePct
-	if b.sampling < 100 {
-		return false
-	}
-	b.sampling -= 100
-	return true
+	n := b.draws
+	b.draws++
+	return (n%100*61+n/100*17)%100 < b.samplePct
 }
 
 // phaseCount is how many phases a request has.
@@ -156,6 +159,8 @@ func (st *stepBlock) countStatus(code int) {
 	}
 	st.status[code]++
 }
+
+func (sb *scenarioBlock) used() bool { return sb.succeeded+sb.failed+sb.interrupted > 0 }
 
 func (sb *scenarioBlock) ended(it Iteration, sampled bool) {
 	switch it.Outcome {
@@ -276,7 +281,7 @@ func (b *block) reset() {
 	}
 	*b = block{
 		steps: steps, scenarios: scenarios, latencyOK: b.latencyOK, scheduleLag: b.scheduleLag, phases: b.phases,
-		times: b.times, samplePct: b.samplePct, sampling: b.sampling,
+		times: b.times, samplePct: b.samplePct, draws: b.draws, saving: b.saving,
 	}
 }
 

@@ -144,10 +144,10 @@ func (e *emitter) totals(t *Summary) {
 	}
 }
 
-// current emits what is true of the runs going on and of the newest one.
-func (e *emitter) current(runs []*Summary) {
+// working emits what is true of all that is going on.
+func (e *emitter) working(all []*Summary) {
 	var workers, iterations, histograms, bytes int64
-	for _, s := range runs {
+	for _, s := range all {
 		if !s.Ended {
 			histograms += s.Histograms
 			bytes += s.HistogramBytes
@@ -159,6 +159,10 @@ func (e *emitter) current(runs []*Summary) {
 	e.gauge("concurrent_scenarios", float64(iterations))
 	e.gauge("histogram_count", float64(histograms))
 	e.gauge("histogram_memory_estimate_bytes", float64(bytes))
+}
+
+// newest emits what is true of the newest run.
+func (e *emitter) newest(runs []*Summary) {
 	if len(runs) == 0 {
 		return
 	}

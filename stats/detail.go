@@ -78,6 +78,7 @@ func (r *Result) addDetail(s *Summary) {
 	case s.share() < 100:
 		r.PercentileSource, r.SamplePct = "sampled", s.share()
 	}
+	r.MemorySavingSinceS, r.FoldedLabels = s.SavingSince.Seconds(), s.FoldedLabels
 	var runs int64
 	for i := range s.Steps {
 		runs += s.Steps[i].Succeeded + s.Steps[i].Errors

@@ -52,6 +52,9 @@ func (out *Summary) agree(s *Summary) {
 	keep(&out.Region, s.Region)
 	keep(&out.Tenant, s.Tenant)
 	keep(&out.Unit, s.Unit)
+	if out.SavingSince == 0 || s.SavingSince > 0 && s.SavingSince < out.SavingSince {
+		out.SavingSince = s.SavingSince
+	}
 	out.NoHistograms = out.NoHistograms || s.NoHistograms
 	out.SamplePct = min(out.share(), s.share()) % 100 // 0 is all
 	if out.Pool != s.Pool {

@@ -29,6 +29,8 @@ type Metrics struct {
 
 	mu   sync.Mutex
 	runs []*Summary // oldest first, at most keptRuns
+	// standby is what is sent between runs, nil for nothing; its run label is empty.
+	standby *Summary
 	// past is the sum of the runs dropped from runs: series without a run
 	// label must not fall when a run is forgotten.
 	past Summary
@@ -55,11 +57,19 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // SetSummary shows s as the newest state of its RunID; s must not be changed
-// afterwards. The series of the last 10 runs are kept.
+// afterwards. The series of the last 10 runs are kept, and those of the last
+// standby, whose RunID is empty.
 func (m *Metrics) SetSummary(s *Summary) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s = s.withoutTime()
+	if s.RunID == "" {
+		if m.standby != nil && !m.standby.StartedAt.Equal(s.StartedAt) {
+			m.past.addTotals(m.standby)
+		}
+		m.standby = s
+		return
+	}
 	for i := range m.runs {
 		if m.runs[i].RunID == s.RunID {
 			m.runs[i] = s
@@ -106,17 +116,22 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	runs, node := append([]*Summary(nil), m.runs...), m.node
+	all := runs
+	if m.standby != nil {
+		all = append([]*Summary{m.standby}, runs...)
+	}
 	total := m.past.Clone()
 	m.mu.Unlock()
 
 	e := &emitter{descs: m.descs, out: out}
 	e.gauge("build_info", 1, m.build.Version, m.build.Revision, m.build.GoVersion)
-	for _, s := range runs {
+	for _, s := range all {
 		e.run(s)
 		total.addTotals(s)
 	}
 	e.totals(total)
-	e.current(runs)
+	e.working(all)
+	e.newest(runs)
 	if node != nil {
 		e.node(node())
 	}

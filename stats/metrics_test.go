@@ -236,6 +236,43 @@ func TestOldRunsVanishAndTotalsStay(t *testing.T) {
 		volley_connection_pool_new_total 25`)
 }
 
+// What is sent between runs has series of its own, takes no run's place and is
+// in every total once, however often a node stands by.
+func TestMetricsOfStandby(t *testing.T) {
+	m := newTestMetrics(t)
+	run := nodeSummary("a", 2, 1)
+	run.RunID = "r-1"
+	m.SetSummary(run)
+	for i := range 3 {
+		s := nodeSummary("a", 2, 1)
+		s.RunID, s.StartedAt = "", run.StartedAt.Add(time.Duration(i+1)*time.Hour)
+		s.FirstSent += time.Second
+		s.Ended = false
+		m.SetSummary(s)
+		wantSeries(t, scrape(t, m), fmt.Sprintf("volley_workers_configured_total %d", s.Workers))
+		ended := *s
+		ended.Ended = true
+		m.SetSummary(&ended)
+	}
+	one := float64(run.Requests)
+	wantSeries(t, scrape(t, m), fmt.Sprintf(`
+		volley_requests_total{node_id="a",region="",run_id="",tenant=""} %g
+		volley_requests_total{node_id="a",region="",run_id="r-1",tenant=""} %g
+		volley_dropped_iterations_total 4
+		volley_connection_pool_new_total 4
+		volley_workers_configured_total 0`, one, one))
+	skew, _ := run.StartSkew()
+	wantSeries(t, scrape(t, m), fmt.Sprintf("volley_run_start_skew_seconds %g", skew.Seconds()))
+	for i := range 12 { // runs come and go beside it
+		s := nodeSummary("a", 2, 1)
+		s.RunID = fmt.Sprint("later-", i)
+		m.SetSummary(s)
+	}
+	wantSeries(t, scrape(t, m), fmt.Sprintf(`
+		volley_requests_total{node_id="a",region="",run_id="",tenant=""} %g
+		volley_dropped_iterations_total 16`, one))
+}
+
 func TestMetricsOfTheNode(t *testing.T) {
 	m := newTestMetrics(t)
 	m.SetNode(func() NodeState {

@@ -16,13 +16,17 @@ const maxExample = 500
 // different CPUs do not meet.
 type Recorder struct {
 	layout Layout
-	slots  []int // step of the layout -> step of the summary
-	scene  []int // step of the layout -> scenario of the summary
 	shards []*Shard
+	// slots and scene change only while all shards are held.
+	slots []int // step of the layout -> step of the summary
+	scene []int // step of the layout -> scenario of the summary
 
 	mu    sync.Mutex // one Summary at a time; guards what follows
 	total *Summary   // what has left the shards
 	spare []*block   // an empty block for each shard
+	saved bool       // see Save
+	// Steps and scenarios of total that Save has folded.
+	foldedSteps, foldedScenarios map[int]bool
 }
 
 // NewRecorder returns a recorder of at least one shard, usually one a CPU.
@@ -39,8 +43,9 @@ func NewRecorder(layout Layout, shards int) *Recorder {
 
 // index finds the distinct steps and scenarios of the layout.
 func (r *Recorder) index() {
-	steps := labels[StepKey]{limit: r.layout.MaxLabels, rest: StepKey{other, other}}
-	scenarios := labels[string]{limit: r.layout.MaxLabels, rest: other}
+	keptSteps, keptScenarios := r.layout.kept()
+	steps := labels[StepKey]{limit: r.layout.MaxLabels, rest: StepKey{other, other}, kept: keptSteps}
+	scenarios := labels[string]{limit: r.layout.MaxLabels, rest: other, kept: keptScenarios}
 	for _, key := range r.layout.Steps {
 		r.slots = append(r.slots, steps.number(key))
 		r.scene = append(r.scene, scenarios.number(key.Scenario))
@@ -83,25 +88,34 @@ func (r *Recorder) Shard(i int) *Shard { return r.shards[i%len(r.shards)] }
 func (r *Recorder) Summary() *Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.shards {
-		s.mu.Lock()
-	}
-	for i, s := range r.shards {
-		s.active, r.spare[i] = r.spare[i], s.active
-		s.active.times.moment, s.active.times.due = r.spare[i].times.moment, r.spare[i].times.due
-	}
-	for _, s := range r.shards {
-		s.mu.Unlock()
-	}
+	r.held(func() {
+		for i, s := range r.shards {
+			s.active, r.spare[i] = r.spare[i], s.active
+			s.active.times.moment, s.active.times.due = r.spare[i].times.moment, r.spare[i].times.due
+		}
+	})
 	for _, b := range r.spare {
 		b.drainInto(r.total)
 	}
 	r.total.Series.setTargets(r.layout.Asked, r.layout.Duration)
 	r.total.setStageTargets(r.layout.Asked)
-	out := r.total.Clone()
+	out := r.withoutFolded(r.total).Clone()
 	out.Histograms, out.HistogramBytes = r.memory()
 	out.Generator.ScheduleLagP99, _ = out.ScheduleLag.Percentile(99)
 	return out
+}
+
+// held does something while no shard records.
+func (r *Recorder) held(do func()) {
+	for _, s := range r.shards {
+		s.mu.Lock()
+	}
+	defer func() {
+		for _, s := range r.shards {
+			s.mu.Unlock()
+		}
+	}()
+	do()
 }
 
 // memory is how many histograms hold samples, and about how many bytes those
@@ -185,28 +199,25 @@ func (s *Shard) LookupFailed() {
 
 // Request counts one request; sm.Step must lie in the layout.
 func (s *Shard) Request(sm Sample) {
-	slot := s.rec.slots[sm.Step]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.request(slot, &sm)
+	s.active.request(s.rec.slots[sm.Step], &sm)
 	s.active.slow.offer(&s.rec.layout.Steps[sm.Step], &sm)
 }
 
 // Iteration counts an iteration that has ended; it.Step must lie in the layout.
 func (s *Shard) Iteration(it Iteration) {
-	scenario := s.rec.scene[it.Step]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.ended(scenario, it)
+	s.active.ended(s.rec.scene[it.Step], it)
 }
 
 // Retried counts n attempts of a step of the layout that failed and that a
 // retry repaired. Each is also a Request, marked Partial.
 func (s *Shard) Retried(step int, n int64) {
-	slot := s.rec.slots[step]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.steps[slot].retried += n
+	s.active.steps[s.rec.slots[step]].retried += n
 	s.active.times.latest().Retried += n
 }
 

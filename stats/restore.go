@@ -132,6 +132,7 @@ func (r *Result) summary() (*Summary, error) {
 		Downgrades: r.Connections.Downgrades, LookupFailures: r.Connections.LookupFailures,
 		UnresolvedVariables: r.Variables.Unresolved, ExtractionsFailed: r.Variables.ExtractionsFailed,
 		DroppedThinking: r.Drops.Thinking, DroppedWaiting: r.Drops.Target, DroppedEnd: r.Drops.End,
+		FoldedLabels: r.FoldedLabels, SavingSince: fromSeconds(r.MemorySavingSinceS),
 		Generator: r.Generator.restore(), Slowest: restoreSlowest(r.Slowest),
 	}
 	if r.Target.Iterations != nil {

@@ -49,6 +49,13 @@ type Result struct {
 	// PercentileSource is "sampled" or "off" if histograms do not hold all.
 	PercentileSource string `json:"percentiles,omitempty"`
 	SamplePct        int64  `json:"sample_pct,omitempty"` // of requests in them
+	// MemorySavingSinceS is since when of the run, in seconds, memory was short:
+	// new steps and scenarios are counted as "other", and phases are not recorded.
+	MemorySavingSinceS float64 `json:"memory_saving_since_s,omitempty"`
+	// FoldedLabels is how many steps and scenarios are counted as "other".
+	FoldedLabels int64 `json:"folded_labels,omitempty"`
+	// LastInterval is the end of the run apart; of a single node, if it has such a view.
+	LastInterval *IntervalResult `json:"last_interval,omitempty"`
 
 	Target     Target      `json:"target"`
 	LateStarts LateStarts  `json:"late_starts"`
@@ -91,6 +98,8 @@ type NodeResult struct {
 	Requests      int64    `json:"requests"`
 	Complete      bool     `json:"complete"`
 	Reason        string   `json:"reason,omitempty"` // why it is not complete
+	// ThinkTimeScale is what the node's think times were multiplied by, null for 1.
+	ThinkTimeScale *float64 `json:"think_time_scale,omitempty"`
 }
 
 // Target is what the curve asked for; null in a closed model, which asks for
@@ -224,6 +233,8 @@ type GeneratorResult struct {
 	ScheduleLagP99Ms float64 `json:"schedule_lag_p99_ms"`
 	WakeupP99Ms      float64 `json:"wakeup_p99_ms,omitempty"`
 	Verdict          Verdict `json:"verdict"`
+	// Reasons say what has made the verdict worse than ok.
+	Reasons []string `json:"reasons,omitempty"`
 }
 
 // NewResult makes a result of a summary, merged if scope is cluster. Without
@@ -290,6 +301,9 @@ func (s *Summary) Node(clockOffset time.Duration) NodeResult {
 		ms := millis(skew)
 		n.StartSkewMs = &ms
 	}
+	if s.Scaled {
+		n.ThinkTimeScale = &s.ThinkTimeScale
+	}
 	if !n.Complete && n.Reason == "" {
 		n.Reason = "its final report is missing"
 	}
@@ -344,10 +358,11 @@ func newErrorExamples(s *Summary) map[string]string {
 
 func newGeneratorResult(s *Summary) GeneratorResult {
 	g := s.Generator
+	verdict, reasons := s.verdict()
 	return GeneratorResult{
 		CPUPct: round(g.CPUPct, 1), ThrottledPct: round(g.ThrottledPct, 1),
 		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP99Ms: millis(g.ScheduleLagP99), WakeupP99Ms: millis(g.WakeupP99),
-		Verdict: s.Verdict(),
+		Verdict: verdict, Reasons: reasons,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -144,7 +145,7 @@ func TestResultHasEveryName(t *testing.T) {
 		"connections":     "new reused reconnects",
 		"latency_ms":      "min mean p50 p90 p95 p99 p99_9 max histogram",
 		"service_time_ms": "min mean p50 p90 p95 p99 p99_9 max histogram",
-		"generator":       "cpu_pct throttled_pct gc_pause_p99_ms schedule_lag_p99_ms verdict",
+		"generator":       "cpu_pct throttled_pct gc_pause_p99_ms schedule_lag_p99_ms verdict reasons", // the last where it is not ok
 	} {
 		fields := got
 		if object != "" {
@@ -227,8 +228,12 @@ func TestVerdict(t *testing.T) {
 	} {
 		s := Summary{Generator: c.g}
 		s.Errors[ErrGenerator] = c.errors
-		if got := s.Verdict(); got != c.want {
+		got, reasons := s.verdict()
+		if got != c.want || got != s.Verdict() {
 			t.Errorf("verdict of %+v with %d generator errors = %s, want %s", c.g, c.errors, got, c.want)
+		}
+		if (got == VerdictOK) != (len(reasons) == 0) {
+			t.Errorf("verdict %s of %+v for reasons %q", got, c.g, reasons)
 		}
 	}
 }
@@ -248,7 +253,95 @@ func TestTextIsSafe(t *testing.T) {
 	if strings.Contains(text, "\x1b") || strings.Contains(text, "\nfake") {
 		t.Errorf("control characters reach the terminal:\n%q", text)
 	}
-	if !strings.Contains(text, strings.Repeat("é", 39)+"…") || strings.Contains(text, strings.Repeat("é", 40)) {
+	if !strings.Contains(text, "checkout / "+strings.Repeat("é", 28)+"…") || strings.Contains(text, strings.Repeat("é", 40)) {
 		t.Errorf("a long step name is not cut at 40:\n%s", text)
+	}
+}
+
+// A report with everything long in it fits a terminal.
+func TestTextFitsATerminal(t *testing.T) {
+	a, b := nodeSummary("a", 90, 30), nodeSummary("b", 90, 30)
+	for _, s := range []*Summary{a, b} {
+		for i := range s.Steps {
+			s.Steps[i].Scenario, s.Steps[i].Step = strings.Repeat("scenario", 20), strings.Repeat("step", i+20)
+		}
+		for i := range s.Slowest {
+			s.Slowest[i].Scenario, s.Slowest[i].Step = strings.Repeat("scenario", 20), strings.Repeat("step", 20)
+		}
+		s.NodeID = strings.Repeat(s.NodeID, 60)
+		s.Scenarios[0].Name = strings.Repeat("scenario", 20)
+		s.Scenarios = append(s.Scenarios, s.Scenarios[0])
+		s.Scenarios[1].Name = "other"
+		s.ErrorExamples[ErrServer] = strings.Repeat("GET http://example.com/", 30)
+		s.UnresolvedVariables, s.ExtractionsFailed = 4, 5
+		s.Stages = []StageStats{{
+			Stage:  Stage{To: 83*time.Minute + 20*time.Second, FromRate: 10000, ToRate: 20000},
+			Target: 7_500_000, Started: 4_500_000, Late: 4_000_000, Dropped: 1000, Requests: 4_500_000, Errors: 1234567, Latency: s.Latency,
+		}}
+	}
+	merged, err := Merge(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewResult(merged, ScopeCluster, []NodeResult{a.Node(0), b.Node(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Thresholds = []ThresholdResult{{Expr: "step(" + strings.Repeat("x", 80) + ").p95 < 1s over last 10s"}}
+	var out bytes.Buffer
+	if err := r.WriteText(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"variables    8 uses of what nothing had set, 10 not found in responses\n", "server_error, such as GET http",
+		"other                                180      18            0        18.0  46.5",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 120 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// A run whose think times were not the plan's says so, node by node if they differ.
+func TestTextMarksScaledThinkTimes(t *testing.T) {
+	text := func(scales ...float64) string {
+		var summaries []*Summary
+		var nodes []NodeResult
+		for i, scale := range scales {
+			s := nodeSummary(string(rune('a'+i)), 3, 0)
+			s.ThinkTimeScale, s.Scaled = scale, scale != 1
+			summaries, nodes = append(summaries, s), append(nodes, s.Node(0))
+		}
+		merged, err := Merge(summaries...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := NewResult(merged, ScopeCluster, nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := r.WriteText(&out, false); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	for want, scales := range map[string][]float64{
+		"multiplied by 0 (THINK_TIME_SCALE)":                 {0, 0},
+		"multiplied by 0.01 (THINK_TIME_SCALE)":              {0.01},
+		"multiplied by 0.01 on a, 1 on b (THINK_TIME_SCALE)": {0.01, 1},
+		"multiplied by 1 on a, 0.5 on b (THINK_TIME_SCALE)":  {1, 0.5},
+	} {
+		if got := text(scales...); !strings.Contains(got, want) {
+			t.Errorf("scales %v: no %q in\n%s", scales, want, got)
+		}
+	}
+	if got := text(1, 1); strings.Contains(got, "THINK_TIME_SCALE") {
+		t.Errorf("think times as planned are marked:\n%s", got)
 	}
 }

@@ -1,6 +1,10 @@
 package stats
 
-import "time"
+import (
+	"time"
+
+	"volley/plan"
+)
 
 // ErrorKind says why a request is an error; the first that applies, in the
 // order transport, timeout, status, assertion.
@@ -131,6 +135,9 @@ type Layout struct {
 	// MaxLabels is how many steps, and how many scenarios, are counted apart;
 	// those beyond are counted together as "other". 0 is no limit.
 	MaxLabels int
+	// Judged are the thresholds of the plan: what they name is counted apart
+	// whatever the limit, and before all others.
+	Judged []plan.Threshold
 	// SamplePct is the share of requests and iterations that go into histograms,
 	// 1..100 percent; 0 is all of them. Counters count everything.
 	SamplePct int

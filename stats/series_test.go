@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -412,6 +413,34 @@ func TestSamplingOfHistograms(t *testing.T) {
 		// Two thirds were sent: p66 exists and p67 does not, sampled or not.
 		if _, ok := s.Latency.PercentileAmong(67, s.slower(s.Dropped)); ok {
 			t.Errorf("%+v: p67 exists though a third was dropped", c.layout)
+		}
+	}
+}
+
+// Requests and iterations come in a pattern: each kind of them is sampled alike.
+func TestSamplingIsFairToEveryStep(t *testing.T) {
+	for _, pct := range []int{1, 10, 50, 99} {
+		for steps := 1; steps <= 5; steps++ {
+			layout := Layout{SamplePct: pct}
+			for i := range steps {
+				layout.Steps = append(layout.Steps, StepKey{"s", fmt.Sprint(i)})
+			}
+			r := NewRecorder(layout, 1)
+			for range 10_000 {
+				for i := range steps {
+					r.Shard(0).Request(Sample{Step: i, Status: 200, Complete: true})
+				}
+				r.Shard(0).Iteration(Iteration{})
+			}
+			s, want := r.Summary(), int64(pct)*100
+			for i := range s.Steps {
+				if n := s.Steps[i].Latency.Count(); n < want*9/10 || n > want*11/10 {
+					t.Errorf("%d %% of %d steps: step %d has %d samples of 10000, want about %d", pct, steps, i, n, want)
+				}
+			}
+			if n := s.IterationTime.Count(); n < want*9/10 || n > want*11/10 {
+				t.Errorf("%d %% of %d steps: %d iterations of 10000, want about %d", pct, steps, n, want)
+			}
 		}
 	}
 }

@@ -63,6 +63,10 @@ type Summary struct {
 	Slowest   []Slow // the slowest first, at most 20
 	Generator Generator
 
+	// ThinkTimeScale is what think times are multiplied by, if they are Scaled.
+	ThinkTimeScale float64
+	Scaled         bool
+
 	// Unit is load.unit, "" for iterations.
 	Unit string
 	// SamplePct is the share of requests in histograms, 0 or 100 for all.
@@ -78,6 +82,10 @@ type Summary struct {
 	FoldedLabels    int64 // steps and scenarios counted as "other"
 	Histograms      int64 // that hold samples
 	HistogramBytes  int64 // about, in the engine
+
+	// SavingSince is since when of the run memory was saved (see Recorder.Save);
+	// 0 is never. Of a merged summary it is the earliest.
+	SavingSince time.Duration
 
 	Pool Pool // what the run's config says of idle connections
 }

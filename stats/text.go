@@ -16,6 +16,7 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 	r.textTotals(p)
 	r.textPercentiles(p)
 	r.textStages(p)
+	r.textScenarios(p)
 	r.textSteps(p)
 	r.textCounts(p)
 	r.textSlowest(p)
@@ -34,21 +35,25 @@ func (r *Result) textHead(p *page) {
 		title += " of plan " + clean(r.Plan)
 	}
 	p.line(cell{title, bold})
-	nodes := fmt.Sprintf("%d nodes", len(r.Nodes))
-	if len(r.Nodes) == 1 {
-		nodes = "1 node"
+	scope := fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes))
+	if r.Scope == ScopeNode && len(r.Nodes) == 1 {
+		scope = "all figures are those of node " + short(r.Nodes[0].NodeID) + " alone"
 	}
 	duration := seconds(r.DurationS)
 	if r.WarmupS > 0 {
 		duration += " of which " + seconds(r.WarmupS) + " warm-up"
 	}
-	started := "not started"
-	if !r.StartedAt.IsZero() {
-		started = "started " + r.StartedAt.UTC().Format(time.RFC3339Nano)
-	}
-	p.line(plain(nodes + ", " + duration + ", " + started))
+	p.line(plain(duration + ", " + startText(r.StartedAt)))
 	p.line(plain("config " + clean(r.ConfigVersion)))
+	p.line(plain(scope))
 	p.gap()
+}
+
+func startText(at time.Time) string {
+	if at.IsZero() {
+		return "not started"
+	}
+	return "started " + at.UTC().Format(time.RFC3339Nano)
 }
 
 func (r *Result) textTotals(p *page) {
@@ -61,7 +66,7 @@ func (r *Result) textTotals(p *page) {
 	p.line(label("connections"), plain(fmt.Sprintf("%d new, %d reused, %d reconnects",
 		r.Connections.New, r.Connections.Reused, r.Connections.Reconnects)))
 	late := r.LateStarts
-	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.NoWorker+late.CatchUp+late.Generator,
+	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.total(),
 		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
 	r.textDrops(p)
 	r.textNotes(p)
@@ -93,19 +98,29 @@ func (r *Result) rateText() string {
 	return text
 }
 
+// textPercentiles has a column for each histogram: a row is as wide as a
+// terminal even where values carry the number of the dropped.
 func (r *Result) textPercentiles(p *page) {
-	rows := [][]cell{heads("", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")}
+	rows := [][]cell{heads(""), {plain("min")}, {plain("mean")}, {plain("p50")}, {plain("p90")}, {plain("p95")}, {plain("p99")}, {plain("p99.9")}, {plain("max")}}
 	add := func(name string, b Percentiles, dropped int64) {
-		row := []cell{plain(name), plain(ms(b.Min)), plain(ms(b.Mean))}
+		column := []cell{{name, bold}, plain(ms(b.Min)), plain(ms(b.Mean))}
 		for _, f := range b.byRank() {
-			row = append(row, rankCell(*f.value, b.Max, dropped))
+			column = append(column, rankCell(*f.value, b.Max, dropped))
 		}
-		rows = append(rows, append(row, plain(ms(b.Max))))
+		for i, c := range append(column, plain(ms(b.Max))) {
+			rows[i] = append(rows[i], c)
+		}
 	}
 	add("latency", r.Latency, r.Dropped)
 	add("latency, ok", r.LatencyOK, 0)
 	add("service time", r.ServiceTime, 0)
 	add("iteration", r.Iteration, 0)
+	if ph := r.Phases; ph != nil {
+		add("dns", ph.DNS, 0)
+		add("connect", ph.Connect, 0)
+		add("tls", ph.TLS, 0)
+		add("first byte", ph.FirstByte, 0)
+	}
 	p.table(rows, false)
 	if n := r.Latency.Over1h + r.ServiceTime.Over1h + r.Iteration.Over1h; n > 0 {
 		p.line(cell{fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n), yellow})
@@ -130,7 +145,7 @@ func (r *Result) textSteps(p *page) {
 	for i := range r.Steps {
 		st := &r.Steps[i]
 		rows = append(rows, []cell{
-			plain(short(st.Scenario) + " / " + short(st.Step)), plain(fmt.Sprint(st.Requests)), bad(st.Errors, "%d"),
+			plain(cut(stepName(st.Scenario, st.Step), 40)), plain(fmt.Sprint(st.Requests)), bad(st.Errors, "%d"),
 			plain(ms(st.Latency.P50)), plain(ms(st.Latency.P95)), plain(ms(st.Latency.P99)), plain(ms(st.Latency.Max)),
 			plain(ms(st.ServiceTime.P50)), plain(ms(st.ServiceTime.P99)),
 		})
@@ -181,8 +196,11 @@ func (r *Result) textGenerator(p *page) {
 	case VerdictSaturated:
 		verdict.style = red
 	}
-	p.line(label("generator"), verdict, plain(fmt.Sprintf(": cpu %.1f %%, throttled %.1f %%, schedule lag p99 %s, GC pause p99 %s",
-		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.GCPauseP99Ms))))
+	p.line(label("generator"), verdict, plain(fmt.Sprintf(": CPU %.1f %%, throttled %.1f %%, p99 of schedule lag %s, wake-up %s, GC pause %s",
+		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.WakeupP99Ms), ms(&g.GCPauseP99Ms))))
+	for _, reason := range g.Reasons {
+		p.line(plain("  "), cell{string(g.Verdict), verdict.style}, plain(" by "+clean(reason)))
+	}
 }
 
 func listed(items []string) string {

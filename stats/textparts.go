@@ -8,6 +8,9 @@ import (
 	"volley/plan"
 )
 
+// lineWidth is how wide a line may become in a usual terminal.
+const lineWidth = 120
+
 // textDrops splits the drops where the cause is known.
 func (r *Result) textDrops(p *page) {
 	if r.Drops == (Drops{}) {
@@ -27,16 +30,56 @@ func (r *Result) textNotes(p *page) {
 	if n := r.Connections.LookupFailures; n > 0 {
 		p.line(label("look-ups"), cell{fmt.Sprintf("%d failed", n), red})
 	}
-	if r.PercentileSource != "" {
+	if v := r.Variables; v != (Variables{}) {
+		p.line(label("variables"), cell{fmt.Sprintf("%d uses of what nothing had set, %d not found in responses", v.Unresolved, v.ExtractionsFailed), yellow})
+	}
+	switch r.PercentileSource {
+	case "":
+	case "sampled":
+		p.line(label("percentiles"), cell{fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct), yellow})
+	default:
 		p.line(label("percentiles"), cell{r.PercentileSource, yellow})
 	}
+	if n := r.FoldedLabels; n > 0 {
+		p.line(label("labels"), cell{fmt.Sprintf("%d steps and scenarios are counted together as other", n), yellow})
+	}
+	if at := r.MemorySavingSinceS; at > 0 {
+		p.line(label("memory"), cell{"short since " + seconds(at) + ": from then on no new labels and no phases", yellow})
+	}
+	r.textThinkTimes(p)
+	r.textInterval(p)
+}
+
+// textThinkTimes marks a run whose think times were not those of the plan.
+func (r *Result) textThinkTimes(p *page) {
+	var scales []string
+	same := true
+	for _, n := range r.Nodes {
+		scale := 1.0
+		if n.ThinkTimeScale != nil {
+			scale = *n.ThinkTimeScale
+		}
+		scales = append(scales, strconv.FormatFloat(scale, 'g', 4, 64))
+		same = same && scales[0] == scales[len(scales)-1]
+	}
+	switch {
+	case len(scales) == 0 || same && scales[0] == "1":
+		return
+	case same:
+		scales = scales[:1]
+	default:
+		for i, n := range r.Nodes {
+			scales[i] += " on " + short(n.NodeID)
+		}
+	}
+	p.line(label("think times"), cell{"not the plan's: multiplied by " + cut(strings.Join(scales, ", "), 80) + " (THINK_TIME_SCALE)", yellow})
 }
 
 func (r *Result) textStages(p *page) {
 	if len(r.Stages) == 0 {
 		return
 	}
-	rows := [][]cell{heads("stage", "target", "asked for", "started", "late", "dropped", "requests", "errors", "p50", "p95", "p99", "max")}
+	rows := [][]cell{heads("stage", "target", "asked", "started", "late", "dropped", "requests", "errors", "p50", "p95", "p99")}
 	for i := range r.Stages {
 		st := &r.Stages[i]
 		asked := "-" // a closed model asks for no arrivals
@@ -47,12 +90,21 @@ func (r *Result) textStages(p *page) {
 			plain(seconds(st.FromS) + " to " + seconds(st.ToS)), plain(rates(st.FromRate, st.ToRate)),
 			plain(asked), plain(fmt.Sprint(st.Started)), plain(fmt.Sprint(st.Late)),
 			bad(st.Dropped, "%d"), plain(fmt.Sprint(st.Requests)), bad(st.Errors, "%d"),
-			rankCell(st.Latency.P50, st.Latency.Max, st.Dropped), rankCell(st.Latency.P95, st.Latency.Max, st.Dropped),
-			rankCell(st.Latency.P99, st.Latency.Max, st.Dropped), plain(ms(st.Latency.Max)),
+			rankBeside(st.Latency.P50, st.Latency.Max, st.Dropped), rankBeside(st.Latency.P95, st.Latency.Max, st.Dropped),
+			rankBeside(st.Latency.P99, st.Latency.Max, st.Dropped),
 		})
 	}
 	p.table(rows, false)
 	p.gap()
+}
+
+// rankBeside is rankCell for a row that has the number of the dropped already.
+func rankBeside(v, slowest *float64, dropped int64) cell {
+	c := rankCell(v, slowest, dropped)
+	if c.style == red {
+		c.text = "> " + ms(slowest)
+	}
+	return c
 }
 
 func rates(from, to float64) string {
@@ -67,9 +119,33 @@ func rates(from, to float64) string {
 func (r *Result) textErrors(p *page) {
 	for _, kind := range r.Errors.kinds() {
 		if example := r.ErrorExamples[kind.name]; kind.n > 0 && example != "" {
-			p.line(cell{text: "  " + kind.name + ", such as "}, plain(cut(example, 200)))
+			lead := "  " + kind.name + ", such as "
+			p.line(plain(lead), plain(cut(example, lineWidth-len(lead))))
 		}
 	}
+}
+
+// textScenarios compares scenarios; one alone is what the totals say.
+func (r *Result) textScenarios(p *page) {
+	if len(r.Scenarios) < 2 {
+		return
+	}
+	span := r.DurationS - r.WarmupS
+	rows := [][]cell{heads("scenario", "iterations", "failed", "interrupted", "per second", "mean", "p50", "p95", "p99", "max")}
+	for i := range r.Scenarios {
+		sc := &r.Scenarios[i]
+		n := sc.Succeeded + sc.Failed
+		perSecond := 0.0
+		if span > 0 {
+			perSecond = float64(n) / span
+		}
+		rows = append(rows, []cell{
+			plain(cut(sc.Scenario, 28)), plain(fmt.Sprint(n)), bad(sc.Failed, "%d"), plain(fmt.Sprint(sc.Interrupted)), plain(fmt.Sprintf("%.1f", perSecond)),
+			plain(ms(sc.Iteration.Mean)), plain(ms(sc.Iteration.P50)), plain(ms(sc.Iteration.P95)), plain(ms(sc.Iteration.P99)), plain(ms(sc.Iteration.Max)),
+		})
+	}
+	p.table(rows, false)
+	p.gap()
 }
 
 type kindCount struct {
@@ -97,7 +173,7 @@ func (r *Result) textSlowest(p *page) {
 		}
 		rows = append(rows, []cell{
 			plain(ms(&x.Ms)), plain(fmt.Sprintf("%.3f s", x.T)), plain(status), plain(clean(x.Connection)),
-			plain(short(x.NodeID)), plain(stepName(x.Scenario, x.Step)),
+			plain(cut(x.NodeID, 24)), plain(cut(stepName(x.Scenario, x.Step), 48)),
 		})
 	}
 	p.table(rows, true)
@@ -127,7 +203,7 @@ func (r *Result) textThresholds(p *page) {
 		if t.RateAtFailure != nil {
 			rate = fmt.Sprintf("%.1f/s", *t.RateAtFailure)
 		}
-		rows = append(rows, []cell{plain(cut(t.Expr, 80)), plain(t.valueText()), plain(at), plain(rate), verdict})
+		rows = append(rows, []cell{plain(cut(t.Expr, 60)), plain(t.valueText()), plain(at), plain(rate), verdict})
 	}
 	p.table(rows, true)
 	p.gap()

@@ -1,9 +1,6 @@
 package stats
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // maxBins is how many bins a block keeps open: what is recorded between two
 // summaries lies in two seconds and two stages, seldom in more.
@@ -151,31 +148,4 @@ func (t *timeline) bytes() int64 {
 		n += t.bins[i].latency.bytes() + t.bins[i].lag.bytes()
 	}
 	return n
-}
-
-// labels numbers distinct names. Those beyond limit, unless that is 0, share
-// the number of rest.
-type labels[K comparable] struct {
-	limit  int
-	rest   K
-	names  []K
-	folded map[K]bool
-}
-
-func (l *labels[K]) number(name K) int {
-	if at := slices.Index(l.names, name); at >= 0 {
-		return at
-	}
-	if l.limit > 0 && len(l.names) >= l.limit {
-		if l.folded == nil {
-			l.folded = map[K]bool{}
-		}
-		l.folded[name] = true
-		name = l.rest
-		if at := slices.Index(l.names, name); at >= 0 {
-			return at
-		}
-	}
-	l.names = append(l.names, name)
-	return len(l.names) - 1
 }

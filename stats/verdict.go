@@ -1,6 +1,9 @@
 package stats
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Verdict says whether the load generator kept up with what it had to do.
 // Waiting for the target never makes it worse.
@@ -21,17 +24,43 @@ type generatorLimits struct {
 
 // Verdict is that of the worst node of a merged summary.
 func (s *Summary) Verdict() Verdict {
-	strained := generatorLimits{lag: time.Millisecond, cpuPct: 80, throttled: 1}
-	saturated := generatorLimits{lag: 10 * time.Millisecond, cpuPct: 95, throttled: 10}
-	switch {
-	case s.Errors[ErrGenerator] > 0 || s.Generator.exceeds(saturated):
-		return VerdictSaturated
-	case s.Generator.exceeds(strained):
-		return VerdictStrained
-	}
-	return VerdictOK
+	verdict, _ := s.verdict()
+	return verdict
 }
 
-func (g Generator) exceeds(l generatorLimits) bool {
-	return g.ScheduleLagP99 > l.lag || g.WakeupP99 > l.lag || g.CPUPct > l.cpuPct || g.ThrottledPct > l.throttled
+// verdict comes with what has made it worse than ok.
+func (s *Summary) verdict() (Verdict, []string) {
+	strained := generatorLimits{lag: time.Millisecond, cpuPct: 80, throttled: 1}
+	saturated := generatorLimits{lag: 10 * time.Millisecond, cpuPct: 95, throttled: 10}
+	reasons := s.Generator.beyond(saturated)
+	if n := s.Errors[ErrGenerator]; n > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d errors of the generator's own: out of descriptors, ports or memory", n))
+	}
+	if len(reasons) > 0 {
+		return VerdictSaturated, reasons
+	}
+	if reasons = s.Generator.beyond(strained); len(reasons) > 0 {
+		return VerdictStrained, reasons
+	}
+	return VerdictOK, nil
+}
+
+// beyond says which limits are exceeded.
+func (g Generator) beyond(l generatorLimits) []string {
+	var out []string
+	late := func(what string, d time.Duration) {
+		if d > l.lag {
+			out = append(out, fmt.Sprintf("%s p99 %.2f ms, more than %.0f ms", what, millis(d), millis(l.lag)))
+		}
+	}
+	share := func(what string, pct, limit float64) {
+		if pct > limit {
+			out = append(out, fmt.Sprintf("%s %.1f %%, more than %.0f %%", what, pct, limit))
+		}
+	}
+	late("schedule lag", g.ScheduleLagP99)
+	late("scheduler wake-up", g.WakeupP99)
+	share("CPU", g.CPUPct, l.cpuPct)
+	share("throttled", g.ThrottledPct, l.throttled)
+	return out
 }

@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 2
+	wireVersion = 3
 )
 
 // What Decode accepts at most.
@@ -117,7 +117,7 @@ func (s *Summary) texts() []*string {
 }
 
 func (s *Summary) flags() []*bool {
-	return []*bool{&s.Ended, &s.Closed, &s.Sent, &s.NoHistograms, &s.Pool.Limited}
+	return []*bool{&s.Ended, &s.Closed, &s.Sent, &s.NoHistograms, &s.Pool.Limited, &s.Scaled}
 }
 
 // figures are counters that do not add up.
@@ -127,12 +127,12 @@ func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator
 	return []*time.Duration{
 		&s.Elapsed, &s.Planned, &s.Warmup, &s.FirstDue, &s.FirstSent,
-		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout,
+		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince,
 	}
 }
 
 func (s *Summary) floats() []*float64 {
-	return []*float64{&s.Target, &s.Generator.CPUPct, &s.Generator.ThrottledPct}
+	return []*float64{&s.Target, &s.Generator.CPUPct, &s.Generator.ThrottledPct, &s.ThinkTimeScale}
 }
 
 // encoder appends to buf until the first error.

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -50,7 +51,9 @@ func fullSummary() *Summary {
 	s.Elapsed, s.Planned, s.Warmup = 11*time.Second, 10*time.Second, time.Second
 	s.Ended, s.Closed, s.Failure, s.Target, s.Workers = true, true, "it broke", 123.25, 7
 	s.Unit, s.NoHistograms, s.Pool = "requests", true, Pool{Limited: true, MaxIdlePerHost: 4, IdleTimeout: time.Minute}
+	s.ThinkTimeScale, s.Scaled = 0.5, true
 	s.Generator.CPUPct, s.Generator.ThrottledPct = 42.5, 0.5
+	s.SavingSince = 4 * time.Second
 	s.Generator.GCPauseP99, s.Generator.WakeupP99 = 100, 200
 	return s
 }
@@ -117,10 +120,10 @@ func TestDecodeRefusesDamage(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ data, want string }{
 		"too long":       {good + "x", "1 bytes too many"},
-		"other version":  {good[:4] + "\x01" + good[5:], "it is of version 1, this build reads version 2"},
+		"other version":  {good[:4] + "\x01" + good[5:], fmt.Sprintf("it is of version 1, this build reads version %d", wireVersion)},
 		"something else": {`{"schema":"volley.result/1"}`, "it does not begin as a summary does"},
 		"huge":           {good + strings.Repeat("x", MaxEncoded), "at most 16777216 are accepted"},
-		"long text":      {wireMagic + "\x02\xff\xff\xff\xff\x0f", "at most 65536 are accepted"},
+		"long text":      {wireMagic + string(rune(wireVersion)) + "\xff\xff\xff\xff\x0f", "at most 65536 are accepted"},
 	} {
 		if _, err := Decode([]byte(c.data)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

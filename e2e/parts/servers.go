@@ -22,6 +22,7 @@ type ConsulServer struct {
 	Token string
 
 	binary, dir string
+	advertise   string
 	args        []string
 	process     *process
 }
@@ -31,11 +32,17 @@ const managementToken = "6d616e61-6765-6d65-6e74-746f6b656e21"
 // StartConsul runs a Consul server that keeps its state in dir. With acl, what
 // no token allows is denied. It is ready when it takes writes (about 1.5 s).
 func StartConsul(ctx context.Context, dir string, acl bool) (*ConsulServer, error) {
+	return StartConsulAs(ctx, dir, acl, "127.0.0.1")
+}
+
+// StartConsulAs is StartConsul of an agent that gives out another address than
+// the one it listens on.
+func StartConsulAs(ctx context.Context, dir string, acl bool, advertise string) (*ConsulServer, error) {
 	binary, err := Consul(ctx)
 	if err != nil {
 		return nil, err
 	}
-	server := &ConsulServer{binary: binary, dir: dir}
+	server := &ConsulServer{binary: binary, dir: dir, advertise: advertise}
 	if acl {
 		server.Token = managementToken
 	}
@@ -61,11 +68,11 @@ func (s *ConsulServer) configure() error {
 	}
 	s.Addr = "127.0.0.1:" + strconv.Itoa(ports[0])
 	text := fmt.Sprintf(`{
-		"server": true, "bootstrap_expect": 1, "bind_addr": "127.0.0.1", "node_name": "test",
+		"server": true, "bootstrap_expect": 1, "bind_addr": "127.0.0.1", "advertise_addr": %q, "node_name": "test",
 		"ports": {"http": %d, "server": %d, "serf_lan": %d, "serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1},
 		"performance": {"raft_multiplier": 1}, "disable_update_check": true, "log_level": "warn",
 		"acl": {"enabled": %t, "default_policy": "deny", "tokens": {"initial_management": %q, "agent": %q}}
-	}`, ports[0], ports[1], ports[2], s.Token != "", s.Token, s.Token)
+	}`, s.advertise, ports[0], ports[1], ports[2], s.Token != "", s.Token, s.Token)
 	file := filepath.Join(s.dir, "consul.json")
 	s.args = []string{"agent", "-config-file", file, "-data-dir", filepath.Join(s.dir, "data")}
 	return os.WriteFile(file, []byte(text), 0o600)

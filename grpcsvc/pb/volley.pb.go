@@ -1499,7 +1499,6 @@ type HealthReply struct {
 	ClockBoundNs   int64                  `protobuf:"varint,6,opt,name=clock_bound_ns,json=clockBoundNs,proto3" json:"clock_bound_ns,omitempty"`
 	StartSkewNs    int64                  `protobuf:"varint,7,opt,name=start_skew_ns,json=startSkewNs,proto3" json:"start_skew_ns,omitempty"`
 	FirstRequestNs int64                  `protobuf:"varint,8,opt,name=first_request_ns,json=firstRequestNs,proto3" json:"first_request_ns,omitempty"`
-	EngineFailure  string                 `protobuf:"bytes,9,opt,name=engine_failure,json=engineFailure,proto3" json:"engine_failure,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1590,13 +1589,6 @@ func (x *HealthReply) GetFirstRequestNs() int64 {
 	return 0
 }
 
-func (x *HealthReply) GetEngineFailure() string {
-	if x != nil {
-		return x.EngineFailure
-	}
-	return ""
-}
-
 type FetchDataRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // hex
@@ -1665,6 +1657,66 @@ func (x *FetchDataRequest) GetOffset() int64 {
 	return 0
 }
 
+type FetchResultRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	From          *Member                `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	RunId         string                 `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResultRequest) Reset() {
+	*x = FetchResultRequest{}
+	mi := &file_volley_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResultRequest) ProtoMessage() {}
+
+func (x *FetchResultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volley_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResultRequest.ProtoReflect.Descriptor instead.
+func (*FetchResultRequest) Descriptor() ([]byte, []int) {
+	return file_volley_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FetchResultRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *FetchResultRequest) GetFrom() *Member {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *FetchResultRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
 type DataChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
@@ -1674,7 +1726,7 @@ type DataChunk struct {
 
 func (x *DataChunk) Reset() {
 	*x = DataChunk{}
-	mi := &file_volley_proto_msgTypes[24]
+	mi := &file_volley_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1738,7 @@ func (x *DataChunk) String() string {
 func (*DataChunk) ProtoMessage() {}
 
 func (x *DataChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[24]
+	mi := &file_volley_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1751,7 @@ func (x *DataChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataChunk.ProtoReflect.Descriptor instead.
 func (*DataChunk) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{24}
+	return file_volley_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DataChunk) GetData() []byte {
@@ -1720,7 +1772,7 @@ type MetricsUp struct {
 
 func (x *MetricsUp) Reset() {
 	*x = MetricsUp{}
-	mi := &file_volley_proto_msgTypes[25]
+	mi := &file_volley_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1784,7 @@ func (x *MetricsUp) String() string {
 func (*MetricsUp) ProtoMessage() {}
 
 func (x *MetricsUp) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[25]
+	mi := &file_volley_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1797,7 @@ func (x *MetricsUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsUp.ProtoReflect.Descriptor instead.
 func (*MetricsUp) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{25}
+	return file_volley_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MetricsUp) GetRunId() string {
@@ -1779,7 +1831,7 @@ type MetricsDown struct {
 
 func (x *MetricsDown) Reset() {
 	*x = MetricsDown{}
-	mi := &file_volley_proto_msgTypes[26]
+	mi := &file_volley_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1843,7 @@ func (x *MetricsDown) String() string {
 func (*MetricsDown) ProtoMessage() {}
 
 func (x *MetricsDown) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[26]
+	mi := &file_volley_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1856,7 @@ func (x *MetricsDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsDown.ProtoReflect.Descriptor instead.
 func (*MetricsDown) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{26}
+	return file_volley_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MetricsDown) GetAcknowledgedSeq() uint64 {
@@ -1832,7 +1884,7 @@ type RaftMessage struct {
 
 func (x *RaftMessage) Reset() {
 	*x = RaftMessage{}
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1896,7 @@ func (x *RaftMessage) String() string {
 func (*RaftMessage) ProtoMessage() {}
 
 func (x *RaftMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1909,7 @@ func (x *RaftMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftMessage.ProtoReflect.Descriptor instead.
 func (*RaftMessage) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{27}
+	return file_volley_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RaftMessage) GetTargetId() string {
@@ -1890,7 +1942,7 @@ type RaftReply struct {
 
 func (x *RaftReply) Reset() {
 	*x = RaftReply{}
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +1954,7 @@ func (x *RaftReply) String() string {
 func (*RaftReply) ProtoMessage() {}
 
 func (x *RaftReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +1967,7 @@ func (x *RaftReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftReply.ProtoReflect.Descriptor instead.
 func (*RaftReply) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{28}
+	return file_volley_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RaftReply) GetBody() []byte {
@@ -1935,7 +1987,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_volley_proto_msgTypes[29]
+	mi := &file_volley_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +1999,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[29]
+	mi := &file_volley_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2012,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{29}
+	return file_volley_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SnapshotChunk) GetHeader() *RaftMessage {
@@ -2102,7 +2154,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\"P\n" +
 	"\x12HealthCheckRequest\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x12\n" +
-	"\x04view\x18\x02 \x01(\fR\x04view\"\xd0\x02\n" +
+	"\x04view\x18\x02 \x01(\fR\x04view\"\xaf\x02\n" +
 	"\vHealthReply\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1b\n" +
@@ -2112,14 +2164,19 @@ const file_volley_proto_rawDesc = "" +
 	"\x0fclock_offset_ns\x18\x05 \x01(\x03R\rclockOffsetNs\x12$\n" +
 	"\x0eclock_bound_ns\x18\x06 \x01(\x03R\fclockBoundNs\x12\"\n" +
 	"\rstart_skew_ns\x18\a \x01(\x03R\vstartSkewNs\x12(\n" +
-	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNs\x12%\n" +
-	"\x0eengine_failure\x18\t \x01(\tR\rengineFailure\"\x88\x01\n" +
+	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNsJ\x04\b\t\x10\n" +
+	"\"\x88\x01\n" +
 	"\x10FetchDataRequest\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12%\n" +
 	"\x04from\x18\x03 \x01(\v2\x11.volley.v1.MemberR\x04from\x12\x16\n" +
-	"\x06offset\x18\x04 \x01(\x03R\x06offset\"\x1f\n" +
+	"\x06offset\x18\x04 \x01(\x03R\x06offset\"q\n" +
+	"\x12FetchResultRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12%\n" +
+	"\x04from\x18\x02 \x01(\v2\x11.volley.v1.MemberR\x04from\x12\x15\n" +
+	"\x06run_id\x18\x03 \x01(\tR\x05runId\"\x1f\n" +
 	"\tDataChunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"N\n" +
 	"\tMetricsUp\x12\x15\n" +
@@ -2138,7 +2195,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x04body\x18\x01 \x01(\fR\x04body\"S\n" +
 	"\rSnapshotChunk\x12.\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.volley.v1.RaftMessageR\x06header\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2\xd1\x06\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\x97\a\n" +
 	"\x13LoadTestCoordinator\x127\n" +
 	"\x05Hello\x12\x17.volley.v1.HelloRequest\x1a\x15.volley.v1.HelloReply\x12/\n" +
 	"\x04Ping\x12\x16.volley.v1.PingRequest\x1a\x0f.volley.v1.Pong\x127\n" +
@@ -2153,7 +2210,8 @@ const file_volley_proto_rawDesc = "" +
 	"\tStartTest\x12\x1b.volley.v1.StartTestRequest\x1a\x0f.volley.v1.Done\x127\n" +
 	"\bStopTest\x12\x1a.volley.v1.StopTestRequest\x1a\x0f.volley.v1.Done\x12D\n" +
 	"\vHealthCheck\x12\x1d.volley.v1.HealthCheckRequest\x1a\x16.volley.v1.HealthReply\x12@\n" +
-	"\tFetchData\x12\x1b.volley.v1.FetchDataRequest\x1a\x14.volley.v1.DataChunk0\x01\x12A\n" +
+	"\tFetchData\x12\x1b.volley.v1.FetchDataRequest\x1a\x14.volley.v1.DataChunk0\x01\x12D\n" +
+	"\vFetchResult\x12\x1d.volley.v1.FetchResultRequest\x1a\x14.volley.v1.DataChunk0\x01\x12A\n" +
 	"\rStreamMetrics\x12\x14.volley.v1.MetricsUp\x1a\x16.volley.v1.MetricsDown(\x010\x012\xc3\x02\n" +
 	"\x04Raft\x12=\n" +
 	"\rAppendEntries\x12\x16.volley.v1.RaftMessage\x1a\x14.volley.v1.RaftReply\x12;\n" +
@@ -2175,7 +2233,7 @@ func file_volley_proto_rawDescGZIP() []byte {
 	return file_volley_proto_rawDescData
 }
 
-var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_volley_proto_goTypes = []any{
 	(*Member)(nil),              // 0: volley.v1.Member
 	(*Fence)(nil),               // 1: volley.v1.Fence
@@ -2201,12 +2259,13 @@ var file_volley_proto_goTypes = []any{
 	(*HealthCheckRequest)(nil),  // 21: volley.v1.HealthCheckRequest
 	(*HealthReply)(nil),         // 22: volley.v1.HealthReply
 	(*FetchDataRequest)(nil),    // 23: volley.v1.FetchDataRequest
-	(*DataChunk)(nil),           // 24: volley.v1.DataChunk
-	(*MetricsUp)(nil),           // 25: volley.v1.MetricsUp
-	(*MetricsDown)(nil),         // 26: volley.v1.MetricsDown
-	(*RaftMessage)(nil),         // 27: volley.v1.RaftMessage
-	(*RaftReply)(nil),           // 28: volley.v1.RaftReply
-	(*SnapshotChunk)(nil),       // 29: volley.v1.SnapshotChunk
+	(*FetchResultRequest)(nil),  // 24: volley.v1.FetchResultRequest
+	(*DataChunk)(nil),           // 25: volley.v1.DataChunk
+	(*MetricsUp)(nil),           // 26: volley.v1.MetricsUp
+	(*MetricsDown)(nil),         // 27: volley.v1.MetricsDown
+	(*RaftMessage)(nil),         // 28: volley.v1.RaftMessage
+	(*RaftReply)(nil),           // 29: volley.v1.RaftReply
+	(*SnapshotChunk)(nil),       // 30: volley.v1.SnapshotChunk
 }
 var file_volley_proto_depIdxs = []int32{
 	0,  // 0: volley.v1.HelloRequest.from:type_name -> volley.v1.Member
@@ -2223,50 +2282,53 @@ var file_volley_proto_depIdxs = []int32{
 	1,  // 11: volley.v1.StopTestRequest.fence:type_name -> volley.v1.Fence
 	1,  // 12: volley.v1.HealthCheckRequest.fence:type_name -> volley.v1.Fence
 	0,  // 13: volley.v1.FetchDataRequest.from:type_name -> volley.v1.Member
-	27, // 14: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
-	3,  // 15: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
-	5,  // 16: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
-	7,  // 17: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
-	9,  // 18: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
-	10, // 19: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
-	11, // 20: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
-	13, // 21: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
-	15, // 22: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
-	16, // 23: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
-	19, // 24: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
-	20, // 25: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
-	21, // 26: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
-	23, // 27: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
-	25, // 28: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
-	27, // 29: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
-	27, // 30: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
-	27, // 31: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
-	27, // 32: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
-	29, // 33: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
-	4,  // 34: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
-	6,  // 35: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
-	8,  // 36: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
-	2,  // 37: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
-	2,  // 38: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
-	12, // 39: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
-	14, // 40: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
-	2,  // 41: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
-	18, // 42: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
-	2,  // 43: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
-	2,  // 44: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
-	22, // 45: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
-	24, // 46: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
-	26, // 47: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
-	28, // 48: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
-	28, // 49: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
-	28, // 50: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
-	28, // 51: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
-	28, // 52: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
-	34, // [34:53] is the sub-list for method output_type
-	15, // [15:34] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	0,  // 14: volley.v1.FetchResultRequest.from:type_name -> volley.v1.Member
+	28, // 15: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
+	3,  // 16: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
+	5,  // 17: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
+	7,  // 18: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
+	9,  // 19: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
+	10, // 20: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
+	11, // 21: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
+	13, // 22: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
+	15, // 23: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
+	16, // 24: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
+	19, // 25: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
+	20, // 26: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
+	21, // 27: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
+	23, // 28: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
+	24, // 29: volley.v1.LoadTestCoordinator.FetchResult:input_type -> volley.v1.FetchResultRequest
+	26, // 30: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
+	28, // 31: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
+	28, // 32: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
+	28, // 33: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
+	28, // 34: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
+	30, // 35: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
+	4,  // 36: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
+	6,  // 37: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
+	8,  // 38: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
+	2,  // 39: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
+	2,  // 40: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
+	12, // 41: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
+	14, // 42: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
+	2,  // 43: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
+	18, // 44: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
+	2,  // 45: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
+	2,  // 46: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
+	22, // 47: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
+	25, // 48: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
+	25, // 49: volley.v1.LoadTestCoordinator.FetchResult:output_type -> volley.v1.DataChunk
+	27, // 50: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
+	29, // 51: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
+	29, // 52: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
+	29, // 53: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
+	29, // 54: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
+	29, // 55: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
+	36, // [36:56] is the sub-list for method output_type
+	16, // [16:36] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_volley_proto_init() }
@@ -2281,7 +2343,7 @@ func file_volley_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volley_proto_rawDesc), len(file_volley_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

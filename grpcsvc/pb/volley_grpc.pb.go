@@ -36,6 +36,7 @@ const (
 	LoadTestCoordinator_StopTest_FullMethodName         = "/volley.v1.LoadTestCoordinator/StopTest"
 	LoadTestCoordinator_HealthCheck_FullMethodName      = "/volley.v1.LoadTestCoordinator/HealthCheck"
 	LoadTestCoordinator_FetchData_FullMethodName        = "/volley.v1.LoadTestCoordinator/FetchData"
+	LoadTestCoordinator_FetchResult_FullMethodName      = "/volley.v1.LoadTestCoordinator/FetchResult"
 	LoadTestCoordinator_StreamMetrics_FullMethodName    = "/volley.v1.LoadTestCoordinator/StreamMetrics"
 )
 
@@ -69,6 +70,9 @@ type LoadTestCoordinatorClient interface {
 	// Node to whoever has the data files of a config: the leader, else another
 	// member. A file comes from an offset to its end.
 	FetchData(ctx context.Context, in *FetchDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DataChunk], error)
+	// Node to whoever may have judged a run: the leader, else another member. The
+	// cluster's result comes as its JSON, in pieces.
+	FetchResult(ctx context.Context, in *FetchResultRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DataChunk], error)
 	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
 	// nodes, and no node calls this.
 	StreamMetrics(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MetricsUp, MetricsDown], error)
@@ -221,9 +225,28 @@ func (c *loadTestCoordinatorClient) FetchData(ctx context.Context, in *FetchData
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadTestCoordinator_FetchDataClient = grpc.ServerStreamingClient[DataChunk]
 
+func (c *loadTestCoordinatorClient) FetchResult(ctx context.Context, in *FetchResultRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DataChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LoadTestCoordinator_ServiceDesc.Streams[1], LoadTestCoordinator_FetchResult_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchResultRequest, DataChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadTestCoordinator_FetchResultClient = grpc.ServerStreamingClient[DataChunk]
+
 func (c *loadTestCoordinatorClient) StreamMetrics(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MetricsUp, MetricsDown], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &LoadTestCoordinator_ServiceDesc.Streams[1], LoadTestCoordinator_StreamMetrics_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &LoadTestCoordinator_ServiceDesc.Streams[2], LoadTestCoordinator_StreamMetrics_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +287,9 @@ type LoadTestCoordinatorServer interface {
 	// Node to whoever has the data files of a config: the leader, else another
 	// member. A file comes from an offset to its end.
 	FetchData(*FetchDataRequest, grpc.ServerStreamingServer[DataChunk]) error
+	// Node to whoever may have judged a run: the leader, else another member. The
+	// cluster's result comes as its JSON, in pieces.
+	FetchResult(*FetchResultRequest, grpc.ServerStreamingServer[DataChunk]) error
 	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
 	// nodes, and no node calls this.
 	StreamMetrics(grpc.BidiStreamingServer[MetricsUp, MetricsDown]) error
@@ -315,6 +341,9 @@ func (UnimplementedLoadTestCoordinatorServer) HealthCheck(context.Context, *Heal
 }
 func (UnimplementedLoadTestCoordinatorServer) FetchData(*FetchDataRequest, grpc.ServerStreamingServer[DataChunk]) error {
 	return status.Error(codes.Unimplemented, "method FetchData not implemented")
+}
+func (UnimplementedLoadTestCoordinatorServer) FetchResult(*FetchResultRequest, grpc.ServerStreamingServer[DataChunk]) error {
+	return status.Error(codes.Unimplemented, "method FetchResult not implemented")
 }
 func (UnimplementedLoadTestCoordinatorServer) StreamMetrics(grpc.BidiStreamingServer[MetricsUp, MetricsDown]) error {
 	return status.Error(codes.Unimplemented, "method StreamMetrics not implemented")
@@ -567,6 +596,17 @@ func _LoadTestCoordinator_FetchData_Handler(srv interface{}, stream grpc.ServerS
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LoadTestCoordinator_FetchDataServer = grpc.ServerStreamingServer[DataChunk]
 
+func _LoadTestCoordinator_FetchResult_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchResultRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LoadTestCoordinatorServer).FetchResult(m, &grpc.GenericServerStream[FetchResultRequest, DataChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LoadTestCoordinator_FetchResultServer = grpc.ServerStreamingServer[DataChunk]
+
 func _LoadTestCoordinator_StreamMetrics_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(LoadTestCoordinatorServer).StreamMetrics(&grpc.GenericServerStream[MetricsUp, MetricsDown]{ServerStream: stream})
 }
@@ -634,6 +674,11 @@ var LoadTestCoordinator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "FetchData",
 			Handler:       _LoadTestCoordinator_FetchData_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchResult",
+			Handler:       _LoadTestCoordinator_FetchResult_Handler,
 			ServerStreams: true,
 		},
 		{
