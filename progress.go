@@ -74,6 +74,8 @@ func (p *progress) tell() {
 type progressFigures struct {
 	elapsed, total  time.Duration // total is 0 if the run ends by number
 	warmup          bool
+	warmRequests    int64 // sent in it so far
+	warmErrors      int64
 	timed           bool    // long enough for a rate
 	rate            float64 // arrivals started per second; in a closed model iterations done
 	target          float64 // per second
@@ -87,7 +89,7 @@ type progressFigures struct {
 
 func figuresOf(before, s *stats.Summary) progressFigures {
 	f := progressFigures{
-		warmup: s.Elapsed < s.Warmup, open: !s.Closed,
+		warmup: s.Elapsed < s.Warmup, warmRequests: s.WarmupRequests, warmErrors: s.WarmupErrors, open: !s.Closed,
 		errors: s.ErrorCount(), errorRate: s.ErrorRate(), dropped: s.Dropped, workers: s.Workers,
 	}
 	if points := s.Series.Points; len(points) > 0 {
@@ -116,7 +118,7 @@ func (f *progressFigures) line() string {
 	}
 	switch {
 	case f.warmup:
-		text += "  warm-up"
+		return text + fmt.Sprintf("  warm-up: %d requests, %d errors, not counted", f.warmRequests, f.warmErrors)
 	case f.total > 0 && f.elapsed > f.total:
 		text += "  draining"
 	case !f.timed:
@@ -142,6 +144,9 @@ func (f *progressFigures) fields(runID string) []any {
 	out := []any{
 		"run_id", runID, "elapsed_s", decimals(f.elapsed.Seconds()), "total_s", decimals(f.total.Seconds()),
 		"errors", f.errors, "error_rate", decimals(f.errorRate), "dropped", f.dropped, "workers", f.workers,
+	}
+	if f.warmup {
+		out = append(out, "warmup_requests", f.warmRequests, "warmup_errors", f.warmErrors)
 	}
 	if f.timed {
 		out = append(out, "rate", decimals(f.rate))

@@ -110,7 +110,7 @@ func TestProgressLine(t *testing.T) {
 	for want, change := range map[string]func(*progressFigures){
 		"12s/5m0s  98.7/s of 100.0/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10":       func(*progressFigures) {},
 		"12s/5m0s  98.7/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                  func(f *progressFigures) { f.open = false },
-		"12s/5m0s  warm-up  p95 -  errors 3 (0.25 %)  workers 10":                       func(f *progressFigures) { f.warmup, f.measured = true, false },
+		"12s/5m0s  warm-up: 400 requests, 2 errors, not counted":                        func(f *progressFigures) { f.warmup, f.warmRequests, f.warmErrors = true, 400, 2 },
 		"12s/5m0s  starting  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                func(f *progressFigures) { f.timed = false },
 		"12s/10s  draining  p95 12.3 ms  errors 3 (0.25 %)  workers 10":                 func(f *progressFigures) { f.total = 10 * time.Second },
 		"12s  98.7/s of 100.0/s  p95 12.3 ms  errors 3 (0.25 %)  workers 10  dropped 7": func(f *progressFigures) { f.total, f.dropped = 0, 7 },

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -105,6 +106,9 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 		if ctx.Err() != nil {
 			return err
 		}
+		if errors.Is(err, loadgen.ErrEngine) {
+			return fmt.Errorf("%w: %w", node.ErrEngine, err)
+		}
 		return plan.Locate(c.Document, err.Error())
 	}
 	r.mu.Lock()
@@ -184,7 +188,11 @@ func (r *runner) share(ctx context.Context, run node.Run) error {
 	if p.cluster {
 		job.Share = part
 	}
-	return r.engine.Prepare(ctx, job)
+	if err := r.engine.Prepare(ctx, job); err != nil {
+		r.engine.Discard(run.ID) // as it was: it will not run
+		return err
+	}
+	return nil
 }
 
 // splits says whether a data file's rows are divided among the nodes.

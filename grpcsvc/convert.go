@@ -129,11 +129,11 @@ func distributeFromWire(t *pb.TestConfig) node.Distribute {
 }
 
 func ackToWire(a node.Ack) *pb.Ack {
-	return &pb.Ack{ServerId: a.ServerID, Version: a.Version, ClockOffsetNs: int64(a.ClockOffset), ClockBoundNs: int64(a.ClockBound)}
+	return &pb.Ack{ServerId: a.ServerID, Version: a.Version}
 }
 
 func ackFromWire(a *pb.Ack) node.Ack {
-	return node.Ack{ServerID: a.GetServerId(), Version: a.GetVersion(), ClockOffset: time.Duration(a.GetClockOffsetNs()), ClockBound: time.Duration(a.GetClockBoundNs())}
+	return node.Ack{ServerID: a.GetServerId(), Version: a.GetVersion()}
 }
 
 func startToWire(s node.StartTest) *pb.StartTestRequest {

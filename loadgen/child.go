@@ -22,6 +22,10 @@ const (
 // causes; the error says how it died and quotes its last output.
 var ErrChildDied = errors.New("the engine's child process died")
 
+// ErrEngine is wrapped by an error of Prepare that says nothing of the plan: the
+// child has died, does not answer or cannot be started.
+var ErrEngine = errors.New("the load engine has failed")
+
 // ChildConfig says how the child process is started. Only Log is required.
 type ChildConfig struct {
 	Log        *slog.Logger // takes the child's log records too
@@ -92,7 +96,7 @@ func (c *Child) Close() error {
 func (c *Child) Prepare(ctx context.Context, job Job) error {
 	p, err := c.living()
 	if err != nil {
-		return fmt.Errorf("prepare run %s: %w", job.RunID, err)
+		return fmt.Errorf("%w: prepare run %s: %w", ErrEngine, job.RunID, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareWait)
 	defer cancel()
@@ -101,18 +105,18 @@ func (c *Child) Prepare(ctx context.Context, job Job) error {
 	head := job
 	head.Document = nil
 	if err := p.link.send(message{Kind: kindPrepare, ID: call.id, Job: &head, body: job.Document}); err != nil {
-		return p.broken(ctx, err)
+		return fmt.Errorf("%w: %w", ErrEngine, p.broken(ctx, err))
 	}
 	select {
 	case m := <-call.reply:
 		return m.err()
 	case <-p.dead:
-		return p.death
+		return fmt.Errorf("%w: %w", ErrEngine, p.death)
 	case <-ctx.Done():
 		// What nobody waits for any more must not stay in the child for ever.
 		_ = p.link.send(message{Kind: kindStop, ID: call.id})
 		_ = p.link.send(message{Kind: kindDiscard, RunID: job.RunID})
-		return fmt.Errorf("prepare run %s: no answer of the engine child: %w", job.RunID, ctx.Err())
+		return fmt.Errorf("%w: prepare run %s: no answer of the engine child: %w", ErrEngine, job.RunID, ctx.Err())
 	}
 }
 

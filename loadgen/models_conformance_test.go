@@ -37,7 +37,7 @@ func TestConformanceLoadModels(t *testing.T) {
 			return nil
 		}},
 		"warmup": {"duration: 600ms, warmup: 300ms", "model: stages, stages: [{duration: 0s, target: 100}, {duration: 600ms, target: 100}]", func(s *stats.Summary, seen int) error {
-			if s.Due() != 30 || s.Requests != 2*s.Started || seen < 110 || s.FirstDue != 0 || s.Span() != 300*time.Millisecond || s.Target < 29.99 || s.Target > 30.01 {
+			if s.Due() != 30 || s.Requests != 2*s.Started || int64(seen) != s.Requests+s.WarmupRequests || seen < 110 || s.FirstDue != 0 || s.Span() != 300*time.Millisecond || s.Target < 29.99 || s.Target > 30.01 {
 				return fmt.Errorf("due %d, %d requests, seen %d, first due %v, span %v, target %v", s.Due(), s.Requests, seen, s.FirstDue, s.Span(), s.Target)
 			}
 			return nil

@@ -37,7 +37,7 @@ type run struct {
 	notices  notices
 
 	rec    *stats.Recorder
-	warm   *stats.Recorder // of what is sent during warmup, which nobody reads
+	warm   *stats.Recorder // of what is sent during warmup: shown, but in no result
 	work   workload
 	joined time.Duration
 	base   time.Time
@@ -202,6 +202,10 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s.NodeID, s.Region, s.Tenant = r.job.NodeID, r.job.Region, cmp.Or(r.plan.Metadata.Tenant, r.job.Tenant)
 	s.StartedAt, s.Elapsed = r.base.Round(0), max(time.Since(r.base), 0)
 	s.Planned, s.Warmup = cfg.Duration, cfg.Warmup
+	if cfg.Warmup > 0 {
+		w := r.warm.Summary()
+		s.WarmupRequests, s.WarmupErrors = w.Requests, w.ErrorCount()
+	}
 	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit
 	s.Workers = int64(r.work.wanted)
 	s.ThinkTimeScale, s.Scaled = r.job.Client.ThinkTimeScale, r.job.Client.ThinkTimeScale != 1

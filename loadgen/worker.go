@@ -26,7 +26,7 @@ type user struct {
 	thinking *atomic.Int64  // how many workers of the run are
 	notices  *notices
 	client   *client
-	shard    *stats.Shard // counted, or warmup's, which nobody reads
+	shard    *stats.Shard // counted, or warmup's
 	counted  *stats.Shard
 	warmup   *stats.Shard
 	place    place

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +213,22 @@ func TestRefusalAbortsAtOnce(t *testing.T) {
 	})
 }
 
+// TestEngineThatFailsIsNoInvalidPlan: the leader's cannot prepare anything.
+func TestEngineThatFailsIsNoInvalidPlan(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.source.delay = 5 * time.Second
+		c.startAll()
+		l := c.waitLeader()
+		l.runner.mu.Lock()
+		l.runner.refuse = fmt.Errorf("%w: it was killed", ErrEngine)
+		l.runner.mu.Unlock()
+		c.waitEnd(30*time.Second, ExitFailure)
+		if got := l.events.count("config_invalid"); got != 0 {
+			t.Errorf("%d events config_invalid, want none", got)
+		}
+	})
+}
+
 // TestPlanThatTheLeaderCannotRunIsInvalid: found out before anything is
 // committed, it is a fault of the plan, and no node's refusal.
 func TestPlanThatTheLeaderCannotRunIsInvalid(t *testing.T) {
@@ -316,7 +333,7 @@ func TestLateNodesDelayTheStart(t *testing.T) {
 
 func TestPlanThatDoesNotComeIsWarnedOf(t *testing.T) {
 	virtual(t, 3, func(t *testing.T, c *cluster) {
-		c.tweak = func(o *Options) { o.ConfigTimeout, o.KeepAlive = 2*time.Second, true }
+		c.tweak = func(o *Options) { o.ConfigTimeout, o.KeepAlive = time.Second, true }
 		hold := func(_, to, call string) error {
 			if call == "Distribute" && to == c.addrs[2] {
 				return errors.New("no route")

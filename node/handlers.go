@@ -154,16 +154,13 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
 		return Ack{}, err
 	}
-	ack := Ack{ServerID: n.self.ServerID, Version: in.Config.Version}
 	if leader := in.Fence.LeaderID; leader != "" && leader != n.self.ServerID {
-		o, ok := n.clocks.to(leader)
-		if _, addr := n.leader(); !ok && addr != "" {
-			n.measure(ctx, leader, addr)
-			o, _ = n.clocks.to(leader)
+		_, known := n.clocks.to(leader)
+		if _, addr := n.leader(); addr != "" && !known {
+			n.measure(ctx, leader, addr) // the roll call takes it to the leader, which waits for it
 		}
-		ack.ClockOffset, ack.ClockBound = o.offset, o.bound
 	}
-	return ack, nil
+	return Ack{ServerID: n.self.ServerID, Version: in.Config.Version}, nil
 }
 
 // HandleStartTest arms a run that the log has scheduled. The log is the

@@ -438,7 +438,7 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 // unknownVerdict reports this node's part of a run that nobody judges any more.
 func (n *Node) unknownVerdict(r *Run) *Ending {
 	own, _ := n.reports.of(r.ID)
-	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}}
+	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}, Alone: true}
 	for _, p := range r.Participants {
 		if rep, ok := own[p.ServerID]; ok {
 			o.Reports = append(o.Reports, rep)

@@ -79,6 +79,7 @@ type Outcome struct {
 	Reports []Report            // by server id
 	Lost    []Member            // participants without a final report
 	Members map[string]Standing // by server id
+	Alone   bool                // there is no leader to judge: this is what one node knows
 }
 
 // Hooks let the program act on what the node decides. All are required.

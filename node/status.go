@@ -106,12 +106,24 @@ func (l *leader) view() leaderView {
 				row.ConfigVersion = run.Version
 			}
 			if run.Participates(m.ServerID) {
-				row.Share = 1 / float64(len(run.Participants))
+				row.Share = share(run, m.ServerID)
 			}
 		}
 		v.Members = append(v.Members, row)
 	}
 	return v
+}
+
+// share is the participant's part of the weights of all.
+func share(r *Run, serverID string) float64 {
+	own, sum := 0.0, 0.0
+	for _, p := range r.Participants {
+		sum += p.Weight
+		if p.ServerID == serverID {
+			own = p.Weight
+		}
+	}
+	return own / sum
 }
 
 // suffrages returns voter or nonvoter by server id.

@@ -26,8 +26,8 @@ var (
 	ErrOtherCluster = errors.New("wrong cluster or server")
 	// ErrRefused: the request was understood and is refused for good; trying again does not help.
 	ErrRefused = errors.New("refused")
-	// ErrEngine: the load engine has failed; it says nothing of the plan.
-	ErrEngine = errors.New("the load engine has failed")
+	// ErrEngine: a Runner has failed, which says nothing of the plan.
+	ErrEngine = errors.New("this node cannot prepare a run")
 	// ErrInvalid: the submitted plan is invalid.
 	ErrInvalid = errors.New("invalid plan")
 	// ErrConflict: the request contradicts the state (tenant, unknown run).
@@ -153,10 +153,8 @@ type Distribute struct {
 
 // Ack says which version the node has prepared; a refusal is ErrRefused.
 type Ack struct {
-	ServerID    string
-	Version     string
-	ClockOffset time.Duration // leader's clock minus the node's
-	ClockBound  time.Duration // half the round trip
+	ServerID string
+	Version  string
 }
 
 // StartTest arms a run. StartAt is in the clock of the server Clock.
@@ -225,10 +223,10 @@ type HealthCheck struct {
 type Health struct {
 	ServerID     string
 	AppliedIndex uint64
-	ReadyRun     string // newest run whose Ready this node has applied
-	SourceHash   string // hash of the local CONFIG_FILE with source file
-	ClockOffset  time.Duration
-	ClockBound   time.Duration
+	ReadyRun     string        // newest run whose Ready this node has applied
+	SourceHash   string        // hash of the local CONFIG_FILE with source file
+	ClockOffset  time.Duration // leader's clock minus the node's
+	ClockBound   time.Duration // half the round trip
 	StartSkew    time.Duration
 	FirstRequest time.Time // zero before
 }

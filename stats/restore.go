@@ -123,7 +123,7 @@ func (t ThresholdResult) orBefore(before []ThresholdResult) ThresholdResult {
 func (r *Result) summary() (*Summary, error) {
 	s := &Summary{
 		RunID: r.RunID, ConfigVersion: r.ConfigVersion, StartedAt: r.StartedAt, Ended: true, Unit: r.Unit,
-		Elapsed: fromSeconds(r.DurationS), Planned: fromSeconds(r.DurationS), Warmup: fromSeconds(r.WarmupS),
+		Elapsed: fromSeconds(r.DurationS), Planned: fromSeconds(r.DurationS), Warmup: fromSeconds(r.WarmupS), WarmupRequests: r.WarmupReqs, WarmupErrors: r.WarmupErrors,
 		Closed: r.Target.Iterations == nil, NoHistograms: r.PercentileSource == "off", SamplePct: r.SamplePct,
 		Started: r.Started, Dropped: r.Dropped, Completed: r.Completed, Placed: r.Completed - r.Iterations, Interrupted: r.Interrupted,
 		LateNoWorker: r.LateStarts.NoWorker, LateCatchUp: r.LateStarts.CatchUp, LateGenerator: r.LateStarts.Generator,

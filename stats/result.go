@@ -31,7 +31,9 @@ type Result struct {
 	Nodes         []NodeResult `json:"nodes"`
 	StartedAt     time.Time    `json:"started_at"`
 	DurationS     float64      `json:"duration_s"`         // planned; so far, while it runs
-	WarmupS       float64      `json:"warmup_s,omitempty"` // first part of it, in no figure
+	WarmupS       float64      `json:"warmup_s,omitempty"` // first part of it, in no figure but these two
+	WarmupReqs    int64        `json:"warmup_requests,omitempty"`
+	WarmupErrors  int64        `json:"warmup_errors,omitempty"`
 
 	Due         int64   `json:"due"`
 	Started     int64   `json:"started"`
@@ -245,7 +247,7 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 	}
 	r := &Result{
 		Schema: ResultSchema, RunID: s.RunID, ConfigVersion: s.ConfigVersion, Scope: scope, Nodes: nodes,
-		StartedAt: s.StartedAt, DurationS: s.duration().Seconds(), WarmupS: s.Warmup.Seconds(),
+		StartedAt: s.StartedAt, DurationS: s.duration().Seconds(), WarmupS: s.Warmup.Seconds(), WarmupReqs: s.WarmupRequests, WarmupErrors: s.WarmupErrors,
 		Due: s.Due(), Started: s.Started, Completed: s.Completed, Interrupted: s.interrupted(), Dropped: s.Dropped,
 		Requests: s.Requests, Retried: s.Retried, Iterations: s.iterations(), RPS: perSecond(s.Requests, s.Span()),
 		Target:        newTarget(s),

@@ -16,10 +16,13 @@ type Summary struct {
 	StartedAt     time.Time     // when t = 0 was, by the node's wall clock
 	Elapsed       time.Duration // since StartedAt, the drain included
 	Planned       time.Duration // config.duration, warmup included
-	Warmup        time.Duration // its first part, in no count
-	Ended         bool          // the run is over and drained: nothing will change
-	Closed        bool          // closed model: there is no target rate
-	Failure       string        // why the engine failed, "" if it did not
+	Warmup        time.Duration // its first part, in no count but these two:
+
+	WarmupRequests, WarmupErrors int64
+
+	Ended   bool   // the run is over and drained: nothing will change
+	Closed  bool   // closed model: there is no target rate
+	Failure string // why the engine failed, "" if it did not
 
 	// Target is how many arrivals the curve asks for: over Planned less Warmup
 	// once the run has Ended, before that up to Elapsed. 0 in a closed model.
@@ -217,6 +220,7 @@ func (s *Summary) counters() []*int64 {
 		&s.UnresolvedVariables, &s.ExtractionsFailed,
 		&s.DroppedThinking, &s.DroppedWaiting, &s.DroppedEnd, &s.Downgrades, &s.LookupFailures,
 		&s.Placed, &s.InFlight, &s.FoldedLabels, &s.Histograms, &s.HistogramBytes,
+		&s.WarmupRequests, &s.WarmupErrors,
 	}
 	for i := range s.Errors {
 		out = append(out, &s.Errors[i])

@@ -41,7 +41,7 @@ func (r *Result) textHead(p *page) {
 	}
 	duration := seconds(r.DurationS)
 	if r.WarmupS > 0 {
-		duration += " of which " + seconds(r.WarmupS) + " warm-up"
+		duration += fmt.Sprintf(" of which %s warm-up (%d requests, %d errors, in no figure below)", seconds(r.WarmupS), r.WarmupReqs, r.WarmupErrors)
 	}
 	p.line(plain(duration + ", " + startText(r.StartedAt)))
 	p.line(plain("config " + clean(r.ConfigVersion)))

@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 3
+	wireVersion = 4
 )
 
 // What Decode accepts at most.

@@ -1245,8 +1245,6 @@ type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // what the node has prepared
-	ClockOffsetNs int64                  `protobuf:"varint,3,opt,name=clock_offset_ns,json=clockOffsetNs,proto3" json:"clock_offset_ns,omitempty"`
-	ClockBoundNs  int64                  `protobuf:"varint,4,opt,name=clock_bound_ns,json=clockBoundNs,proto3" json:"clock_bound_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1293,20 +1291,6 @@ func (x *Ack) GetVersion() string {
 		return x.Version
 	}
 	return ""
-}
-
-func (x *Ack) GetClockOffsetNs() int64 {
-	if x != nil {
-		return x.ClockOffsetNs
-	}
-	return 0
-}
-
-func (x *Ack) GetClockBoundNs() int64 {
-	if x != nil {
-		return x.ClockBoundNs
-	}
-	return 0
 }
 
 type StartTestRequest struct {
@@ -2137,12 +2121,10 @@ const file_volley_proto_rawDesc = "" +
 	"\bDataFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\x8a\x01\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"H\n" +
 	"\x03Ack\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\x12&\n" +
-	"\x0fclock_offset_ns\x18\x03 \x01(\x03R\rclockOffsetNs\x12$\n" +
-	"\x0eclock_bound_ns\x18\x04 \x01(\x03R\fclockBoundNs\"\x87\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversionJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"\x87\x01\n" +
 	"\x10StartTestRequest\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
