@@ -69,6 +69,11 @@ func TestDeliveryBlackHoleHealed(t *testing.T) {
 	plan := l.plan(target.base())
 	nodes, leader, cut := cutDuringDelivery(t, b, plan, env{"CLUSTER_CONFIG_TIMEOUT_SECS": "4"})
 	leader.waitEvent(formTime, "config_delivery_retry", 2)
+	for _, n := range nodes {
+		if health := n.clusterHealth(); health.ClusterReady || health.Run.StartAtUnixMS != 0 {
+			t.Errorf("%s: cluster_ready %v, start_at %v before %s has the plan", n.name, health.ClusterReady, health.startAt(), cut.name)
+		}
+	}
 	cut.heal()
 	startAt := waitReady(t, nodes, plan, formTime)
 	wantExits(t, nodes, time.Until(startAt)+l.duration()+endTime, 0)

@@ -171,6 +171,10 @@ func buildError(body io.Reader) error {
 	}
 }
 
+// inUse is how long an image is left alone: another run of the suite on the
+// same engine may be between two containers of it.
+const inUse = time.Hour
+
 // removeOthers drops earlier builds of an image; one in use stays.
 func removeOthers(ctx context.Context, docker *client.Client, repo, keep string) {
 	images, err := docker.ImageList(ctx, client.ImageListOptions{
@@ -180,6 +184,9 @@ func removeOthers(ctx context.Context, docker *client.Client, repo, keep string)
 		return
 	}
 	for _, image := range images.Items {
+		if time.Since(time.Unix(image.Created, 0)) < inUse {
+			continue
+		}
 		for _, tag := range image.RepoTags {
 			if tag != keep {
 				_, _ = docker.ImageRemove(ctx, tag, client.ImageRemoveOptions{PruneChildren: true})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	dockercontainer "github.com/moby/moby/api/types/container"
 )
 
 // Ports of a node and the secret that all nodes of a bench share.
@@ -258,6 +260,9 @@ func (n *node) tryCluster() (clusterHealth, error) {
 	state, err := n.state()
 	if err != nil {
 		return health, err
+	}
+	if state.Status == dockercontainer.StateExited {
+		return health, fmt.Errorf("%s %w, exit code %d; last words: %s", n.name, errEnded, state.ExitCode, n.lastWords())
 	}
 	if !state.Running || state.Paused {
 		return health, fmt.Errorf("%s is %s, exit code %d; last words: %s", n.name, state.Status, state.ExitCode, n.lastWords())

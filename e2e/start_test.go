@@ -17,17 +17,17 @@ func TestStartInAnyOrder(t *testing.T) {
 	t.Run("static", func(t *testing.T) {
 		b := newBench(t)
 		target, store := b.target(), b.gcsStore()
-		startInAnyOrder(t, b, target, store, l, store.settings())
+		startInAnyOrder(t, b, target, store, l, 3*time.Second, store.settings())
 	})
 	t.Run("consul", func(t *testing.T) {
 		b := newBench(t)
 		target, store := b.target(), &consulStore{b.consul(false)}
-		startInAnyOrder(t, b, target, store, l, store.settings(), store.discovery(3, ""))
+		startInAnyOrder(t, b, target, store, l, 2*time.Second, store.settings(), store.discovery(3, ""), env{"CLUSTER_START_DELAY": "2s"})
 		wantNothingLeft(t, store.consulServer)
 	})
 }
 
-func startInAnyOrder(t *testing.T, b *bench, target *target, store planStore, l load, settings ...env) {
+func startInAnyOrder(t *testing.T, b *bench, target *target, store planStore, l load, ahead time.Duration, settings ...env) {
 	t.Helper()
 	plan := l.plan(target.base())
 	store.put(plan)
@@ -40,6 +40,22 @@ func startInAnyOrder(t *testing.T, b *bench, target *target, store planStore, l 
 	startAt := waitReady(t, nodes, plan, formTime)
 	runToEnd(t, target, nodes, l, startAt)
 	wantStartTogether(t, target.stats(), nodes, startAt, maxSkew)
+	wantStartAhead(t, nodes, startAt, ahead)
+}
+
+// wantStartAhead checks that the start was set so far ahead: CLUSTER_START_DELAY,
+// less the time that the decision took to get into the logs.
+func wantStartAhead(t *testing.T, nodes []*node, startAt time.Time, ahead time.Duration) {
+	t.Helper()
+	var decided time.Time
+	for _, n := range nodes {
+		if at := n.waitEvent(time.Second, "run_scheduled", 1).time; decided.IsZero() || at.Before(decided) {
+			decided = at
+		}
+	}
+	if got := startAt.Sub(decided); got > ahead || got < ahead-500*time.Millisecond {
+		t.Errorf("start_at is %v ahead of its decision, want %v (CLUSTER_START_DELAY)", got, ahead)
+	}
 }
 
 // All three started together: process start to cluster_ready within five

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -8,8 +9,11 @@ import (
 // pollEvery is how often a condition is looked at.
 const pollEvery = 25 * time.Millisecond
 
+// errEnded is wrapped by an error that no waiting will change: the process is gone.
+var errEnded = errors.New("ended")
+
 // eventually calls try until it returns nil, and fails the test with try's last
-// error when that takes longer than within.
+// error when that takes longer than within, or at once when it is errEnded.
 func eventually(t testing.TB, within time.Duration, what string, try func() error) {
 	t.Helper()
 	if err := poll(within, try); err != nil {
@@ -24,7 +28,7 @@ func poll(within time.Duration, try func() error) error {
 	defer ticker.Stop()
 	for {
 		err := try()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || errors.Is(err, errEnded) || time.Now().After(deadline) {
 			return err
 		}
 		<-ticker.C
