@@ -117,7 +117,7 @@ func unreachable(tried []string) error {
 func (m addressing) besideAgent(set settings.Consul, local map[netip.Addr]bool) (netip.Addr, error) {
 	from, peer, err := m.route(agentAddr(set.Addr))
 	if err != nil && !strings.HasPrefix(set.Addr, "unix://") {
-		return from, unreachable([]string{set.Addr})
+		return from, unreachable([]string{agentAddr(set.Addr)})
 	}
 	if err == nil && from != peer && !from.IsLoopback() {
 		return from, nil
@@ -129,11 +129,11 @@ func (m addressing) besideAgent(set settings.Consul, local map[netip.Addr]bool) 
 	for _, to := range elsewhere {
 		if from, _, err := m.route(to); err == nil && !from.IsLoopback() && !from.IsUnspecified() {
 			m.warn("CLUSTER_ADVERTISE_ADDR", fmt.Sprintf("CLUSTER_ADVERTISE_ADDR is not set, and the Consul agent at %s does not say which address it gives out (%v): "+
-				"other nodes are told %s, of the interface with the default route", set.Addr, failed, from))
+				"other nodes are told %s, of the interface with the default route", agentAddr(set.Addr), failed, from))
 			return from, nil
 		}
 	}
-	return from, fmt.Errorf("%w; the Consul agent there does not say which address it gives out: %w", unreachable([]string{set.Addr}), failed)
+	return from, fmt.Errorf("%w; the Consul agent there does not say which address it gives out: %w", unreachable([]string{agentAddr(set.Addr)}), failed)
 }
 
 // agentAddr is host:port of CONSUL_ADDR, which may be a URL.

@@ -142,7 +142,7 @@ func (a *app) wire() error {
 		a.runner.abort = a.abortRun
 	}
 	a.results = &results{
-		logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() },
+		logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, abortedBy: a.runner.abortedBy, offset: func() time.Duration { return a.node.ClockOffset() },
 		thresholds: a.runner.judged, interval: a.runner.interval, newest: a.runner.newest,
 	}
 	if !a.set.Cluster.Enabled {
@@ -196,6 +196,12 @@ func (a *app) processes() []int {
 		return []int{0}
 	}
 	return []int{0, a.child.PID()}
+}
+
+// stays says whether the process has outlived its run.
+func (a *app) stays() bool {
+	r := a.node.State().Rested
+	return r != nil && !r.Ending.Exit
 }
 
 // parse reads a plan and refuses what this node cannot measure.
@@ -281,7 +287,7 @@ func (a *app) run(ctx context.Context) int {
 	defer endNode()
 	defer context.AfterFunc(gctx, endNode)()
 	ending := a.node.Run(nodeCtx)
-	if verdict := ending.ExitCode == node.ExitOK || ending.ExitCode == node.ExitFailed; verdict && !a.set.Run.KeepAlive && a.runner.hasStarved() {
+	if verdict := ending.ExitCode == node.ExitOK || ending.ExitCode == node.ExitFailed; verdict && !a.stays() && a.runner.hasStarved() {
 		ending = node.Ending{ExitCode: node.ExitFailure, Reason: ending.Reason + ", but memory ran out on this node"}
 	}
 	failed := gctx.Err() != nil && loops.Err() == nil

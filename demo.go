@@ -165,6 +165,7 @@ func (d *demonstration) nodes() ([]*app, error) {
 func demoSettings(base settings.Settings, name string, addrs []string, i int, planFile string) settings.Settings {
 	set := base
 	set.Node.ID, set.Node.Name = name, name
+	set.Registry, set.Ephemeral = settings.Registry{}, settings.Ephemeral{}
 	set.Run.ConfigFile, set.Run.ResultFile, set.Run.KeepAlive, set.Run.EngineMode = planFile, "", false, "child"
 	set.Control.Addr, set.Control.MetricsAddr = "127.0.0.1:0", ""
 	set.Cluster.Enabled, set.Cluster.Discovery = true, "static"

@@ -26,8 +26,10 @@ func (a *app) selfDestruct() {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		log.Error("SELF_DESTRUCT_CMD was ended after " + selfDestructTimeout.String())
+	case errors.Is(err, exec.ErrNotFound):
+		log.Error("SELF_DESTRUCT_CMD cannot be run: it needs sh, which an image without a shell lacks")
 	case err != nil:
-		log.Error("SELF_DESTRUCT_CMD failed (it needs sh, which an image without a shell lacks): " + err.Error())
+		log.Error("SELF_DESTRUCT_CMD failed: " + err.Error())
 	default:
 		log.Info("SELF_DESTRUCT_CMD is done")
 	}
@@ -45,8 +47,11 @@ func shell(command string, limit time.Duration) (string, error) {
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
 	err := cmd.Run()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = ctx.Err()
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = nil // it is done, and what it has left in the background holds on to the output
 	}
 	return string(out.last), err
 }

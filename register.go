@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"strings"
+	"net/url"
 	"time"
 
 	"volley/settings"
@@ -26,6 +27,7 @@ const (
 // its own: what the load's client adds and trusts is nobody else's business.
 type registrar struct {
 	url    string
+	shown  string // url without secrets
 	key    settings.Secret
 	body   []byte
 	client *http.Client
@@ -42,8 +44,13 @@ func newRegistrar(set settings.Settings, log *slog.Logger) (*registrar, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NODE_TAGS: %w", err)
 	}
+	base, err := url.Parse(set.Registry.URL)
+	if err != nil {
+		return nil, fmt.Errorf("NODE_REGISTRY_URL: it is no URL such as https://web.example")
+	}
+	to := base.JoinPath("api/v1/nodes/register")
 	return &registrar{
-		url: strings.TrimRight(set.Registry.URL, "/") + "/api/v1/nodes/register", key: set.Registry.Key, body: body, log: log,
+		url: to.String(), shown: (&url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path}).String(), key: set.Registry.Key, body: body, log: log,
 		client: &http.Client{
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 			Timeout:   registerTimeout,
@@ -61,7 +68,7 @@ func (r *registrar) run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			r.log.Info("registered with " + r.url)
+			r.log.Info("registered with " + r.shown)
 			return nil
 		}
 		pause := wait*3/4 + rand.N(wait/2)
@@ -84,6 +91,10 @@ func (r *registrar) register(ctx context.Context) error {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Auto-Register-PSK", r.key.Reveal())
 	response, err := r.client.Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = fmt.Errorf("%s: %w", r.shown, failed.Err) // url.Error would quote all of the address
+	}
 	if err != nil {
 		return err
 	}
@@ -92,5 +103,5 @@ func (r *registrar) register(ctx context.Context) error {
 		return nil
 	}
 	why, _ := io.ReadAll(io.LimitReader(response.Body, registerReadMost)) // it only explains
-	return fmt.Errorf("%s answers %s: %q", r.url, response.Status, why)
+	return fmt.Errorf("%s answers %s: %q", r.shown, response.Status, why)
 }

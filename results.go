@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"volley/node"
 	"volley/plan"
@@ -19,9 +20,12 @@ import (
 // results makes results of summaries and keeps the last of them.
 type results struct {
 	logging
-	self  node.Member
-	file  string // RESULT_FILE
-	leads func() bool
+	self      node.Member
+	file      string // RESULT_FILE
+	leads     func() bool
+	abortedBy func(runID string) string
+	// offset is the leader's clock minus this node's.
+	offset func() time.Duration
 	// thresholds judges those of a run's plan by the merged summary.
 	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
@@ -112,7 +116,7 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	}
 	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
 	for _, t := range result.Thresholds {
-		if !t.OK {
+		if !t.OK && t.Expr != r.abortedBy(o.Run.ID) { // that one has been told
 			var value any // none if no sample has one
 			if t.Value != nil {
 				value = *t.Value
@@ -143,6 +147,9 @@ func merge(o node.Outcome) (*stats.Summary, []stats.NodeResult, error) {
 				line.Complete, line.Reason = false, "its summary cannot be read: "+err.Error()
 			}
 		}
+		if rep.Failure != "" {
+			line.Complete, line.Reason = false, rep.Failure
+		}
 		if rep.Left {
 			line.Complete, line.Reason = false, "it left before the end"
 		}
@@ -172,9 +179,12 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot read this node's own summary: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
-	line := s.Node(0)
-	if rep.Left {
+	line := s.Node(r.offset())
+	switch {
+	case rep.Left:
 		line.Complete, line.Reason = false, "it left before the end"
+	case rep.Failure != "":
+		line.Complete, line.Reason = false, rep.Failure
 	}
 	result, err := stats.NewResult(s, stats.ScopeNode, []stats.NodeResult{line})
 	if err != nil {

@@ -61,12 +61,12 @@ type prepared struct {
 	cluster bool            // load.scope: cluster
 	judge   *stats.Judge    // of this node's own summaries
 	view    *stats.Interval // nil for none
-	aborted bool
+	aborted string          // the threshold that has ended it
 	order   int
 }
 
 // maxJobs bounds the runs remembered; the state of a node knows three.
-const maxJobs = 32
+const maxJobs = 5
 
 var _ node.Runner = (*runner)(nil)
 
@@ -95,7 +95,11 @@ func (r *runner) filesOf(c node.Config) loadgen.Files {
 }
 
 func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
-	p, _, err := plan.Parse(c.Document)
+	parse := plan.Parse
+	if r.recording.Off {
+		parse = plan.ParseWithoutPercentiles // what the leader records says nothing of this node
+	}
+	p, _, err := parse(c.Document)
 	if err != nil {
 		return err
 	}
@@ -234,8 +238,8 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 	if p, ok := r.jobs[s.RunID]; ok {
 		r.rotate(p.view, s)
 		p.judge.Observe(s)
-		if failed, abort = p.judge.Aborting(); abort && !p.aborted && r.abort != nil {
-			p.aborted = true
+		if failed, abort = p.judge.Aborting(); abort && p.aborted == "" && r.abort != nil {
+			p.aborted = failed.Expr
 			r.jobs[s.RunID] = p
 		} else {
 			abort = false
@@ -306,6 +310,13 @@ func (r *runner) leave(runID string, failure error) {
 
 // newest is the newest summary of the run that started last, nil before the first.
 func (r *runner) newest() *stats.Summary { return r.figures().summary }
+
+// abortedBy is the threshold that has ended the run, "" if none has.
+func (r *runner) abortedBy(runID string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[runID].aborted
+}
 
 // figures are what GET /health shows of the load.
 type figures struct {

@@ -73,7 +73,7 @@ func loadOf(p *plan.Plan, need loadgen.WorkerNeed) string {
 	case p.Load.Min != nil && p.Load.Max != nil:
 		return fmt.Sprintf("%s from %g to %g %s", p.Load.Model, *p.Load.Min, *p.Load.Max, unitOf(p))
 	}
-	return fmt.Sprintf("%s up to %.4g iterations/s", p.Load.Model, need.Peak)
+	return fmt.Sprintf("%s up to %.4g %s", p.Load.Model, need.Peak, unitOf(p))
 }
 
 // inAll multiplies, or with load.scope: cluster does not.
@@ -94,5 +94,5 @@ func inAll(p *plan.Plan, need loadgen.WorkerNeed, nodes int) string {
 	case p.Load.Max != nil:
 		return fmt.Sprintf("%s: up to %g %s in all", who, *p.Load.Max*times, unitOf(p))
 	}
-	return fmt.Sprintf("%s: up to %.4g iterations/s in all", who, need.Peak*times)
+	return fmt.Sprintf("%s: up to %.4g %s in all", who, need.Peak*times, unitOf(p))
 }

@@ -98,7 +98,7 @@ func (e *InProcess) hold(ctx context.Context, r *run) error {
 		return err // another call was faster
 	}
 	if _, there := e.runs[r.job.RunID]; !there && len(e.runs) >= mostRuns {
-		return fmt.Errorf("prepare run %s: the engine holds %d runs already, at most %d", r.job.RunID, len(e.runs), mostRuns)
+		return fmt.Errorf("%w: prepare run %s: it holds %d runs already, at most %d", ErrEngine, r.job.RunID, len(e.runs), mostRuns)
 	}
 	e.runs[r.job.RunID] = &held{run: r, version: r.job.ConfigVersion}
 	return nil

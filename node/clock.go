@@ -38,6 +38,17 @@ func (c *clocks) to(server string) (offset, bool) {
 	return o, ok
 }
 
+// ClockOffset is the leader's clock minus this node's as last measured, 0 on the
+// leader itself and before.
+func (n *Node) ClockOffset() time.Duration {
+	if n.clocks == nil {
+		return 0
+	}
+	id, _ := n.leader()
+	o, _ := n.clocks.to(id)
+	return o.offset
+}
+
 // measure asks the server at addr for its clock pingCount times and keeps the
 // answer with the shortest round trip: with t1, t4 ours and t2, t3 theirs the
 // offset is ((t2-t1)+(t3-t4))/2, and it is wrong by at most half the round trip (RFC 5905, section 8).

@@ -80,11 +80,22 @@ func (l *leader) briefOne(ctx context.Context, r *Run, c Config, m Member) {
 	for try := 1; try <= deliveryTries; try++ {
 		ack, err := l.distribute(ctx, r, c, m)
 		if err == nil {
+			l.n.attempts.count(m.NodeID, "ok")
 			l.acknowledged(r.ID, ack)
+			l.n.log.Info("plan delivered to a late member", "event", "config_delivered", "run_id", r.ID, "member", m.ServerID, "config_version", ack.Version)
 			return
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, ErrRefused) {
+			l.n.attempts.count(m.NodeID, "refused")
+			l.n.log.Warn("a late member refuses the plan: "+err.Error(), "run_id", r.ID, "member", m.ServerID)
+			return
+		}
+		l.n.attempts.count(m.NodeID, "failed")
 		l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
-		if errors.Is(err, ErrRefused) || !sleep(ctx, jitter(stewardEvery)) {
+		if !sleep(ctx, jitter(stewardEvery)) {
 			return
 		}
 	}

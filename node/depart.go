@@ -87,6 +87,9 @@ func (n *Node) drain(ctx context.Context) {
 func (n *Node) departing() Ending {
 	s := n.machine.State()
 	stays := n.opt.KeepAlive || n.opt.SourceName == SourceNone || s.Current != nil && s.Current.KeepAlive
+	if r := s.Rested; r != nil && r.Ephemeral && len(s.Active()) == 0 {
+		return Ending{ExitCode: r.Ending.ExitCode, Reason: "ended by a signal, after its run"}
+	}
 	if len(s.Active()) == 0 && stays {
 		return Ending{ExitCode: ExitOK, Reason: "ended by a signal, no run was going"}
 	}

@@ -49,7 +49,7 @@ func (n *Node) Result(ctx context.Context) ([]byte, error) {
 // lastJudged is the newest run with a verdict, "" if there is none: one that
 // never started has none.
 func lastJudged(s *State) string {
-	for _, r := range []*Run{s.Current, s.Last} {
+	for _, r := range []*Run{s.Current, s.Last, s.Rested} {
 		if r != nil && r.Ended && r.StartAt != 0 && r.Phase != PhaseAborted {
 			return r.ID
 		}

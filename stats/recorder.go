@@ -164,16 +164,6 @@ func (s *Shard) Placed() {
 	s.active.placed++
 }
 
-// Dropped counts n arrivals that were due and never started; the series has
-// them at the time of the shard's last event. Drop is more exact.
-func (s *Shard) Dropped(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n > 0 {
-		s.active.drop(Drop{At: s.active.times.moment, N: n})
-	}
-}
-
 // Drop counts arrivals that were due and never started.
 func (s *Shard) Drop(d Drop) {
 	s.mu.Lock()

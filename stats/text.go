@@ -91,7 +91,11 @@ func (r *Result) rateText() string {
 	if r.Target.Iterations == nil {
 		return fmt.Sprintf("%.1f iterations/s, closed model without a target rate", per(r.Iterations))
 	}
-	text := fmt.Sprintf("%.1f iterations/s started of %.1f asked for", per(r.Started), per(*r.Target.Iterations))
+	unit := "iterations"
+	if r.Unit == "requests" {
+		unit = r.Unit
+	}
+	text := fmt.Sprintf("%.1f %s/s started of %.1f asked for", per(r.Started), unit, per(*r.Target.Iterations))
 	if r.Target.RateErrorPct != nil {
 		text += fmt.Sprintf(" (%+.2f %%)", *r.Target.RateErrorPct)
 	}
