@@ -34,7 +34,6 @@ type place func(ready time.Time) (due time.Time)
 // are since base, the run's start.
 type crew struct {
 	base     time.Time
-	joined   time.Duration // where on the curve this node began, 0 unless late
 	length   time.Duration // no iteration starts from here on
 	warmup   time.Duration // what is due before it is not counted
 	grace    time.Duration // how long running iterations may go on after length
@@ -57,7 +56,7 @@ type crew struct {
 	turn            atomic.Int64 // iterations begun, where the crew counts them
 	begun           chan struct{}
 	once            sync.Once
-	opening         stats.Arrival // the first of all, counted or not; after begun
+	opening         stats.Arrival // the first that was sent, counted or not, and when the first of all was due; after begun
 	spent           chan struct{} // closed when there are no iterations left to start
 	spend           sync.Once
 
@@ -254,6 +253,19 @@ func (c *crew) begins() (n int64, ok bool) {
 
 // byNumber is true of a run that has ended because all its iterations were done.
 func (c *crew) byNumber() bool { return c.numbered.Load() }
+
+// firstDue is when this node's first arrival is due, whether it is sent or, on a
+// node that starts too late for it, dropped.
+func (c *crew) firstDue() time.Duration {
+	if c.pacer != nil {
+		return c.pacer.opening
+	}
+	if c.staff.at(0) > 0 {
+		return 0
+	}
+	at, _ := c.staff.change(0)
+	return at
+}
 
 // firstArrival sets the first arrival of a run with warmup, which the recorder
 // has not seen.

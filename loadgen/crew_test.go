@@ -59,7 +59,7 @@ func newTrial(c curve, length time.Duration, first, most int, takes func(n int64
 		},
 	}
 	if len(c.pieces) > 0 {
-		t.crew.pacer = newPacer(schedule{curve: c, share: everything(), end: length}, 0, time.Second)
+		t.crew.pacer = newPacer(schedule{curve: c, share: everything(), end: length}, time.Second)
 	} else {
 		t.crew.staff = staff{curve: curve{}.forever(float64(first)), share: everything()}
 	}

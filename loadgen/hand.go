@@ -134,6 +134,7 @@ func (h *hand) count(a stats.Arrival) {
 		h.shard.Arrived(a)
 	}
 	h.crew.once.Do(func() {
+		a.Due = min(a.Due, h.crew.firstDue())
 		h.crew.opening = a
 		close(h.crew.begun)
 	})

@@ -24,15 +24,16 @@ type pacer struct {
 	maxBacklog time.Duration // age at which an unsent arrival is dropped
 	sluice     *sluice
 
-	mu     sync.Mutex
-	queue  *arrivals
-	ended  bool
-	sent   bool
-	last   time.Duration // release of the last one handed out, if sent
-	place  float64       // and the place in Λ that it took
-	behind bool          // a backlog exists and is worked off
-	window window        // what was handed out lately
-	watch  time.Duration // until then the rule has to be looked after: places were kept
+	mu      sync.Mutex
+	queue   *arrivals
+	ended   bool
+	sent    bool
+	opening time.Duration // when the first arrival of all is due
+	last    time.Duration // release of the last one handed out, if sent
+	place   float64       // and the place in Λ that it took
+	behind  bool          // a backlog exists and is worked off
+	window  window        // what was handed out lately
+	watch   time.Duration // until then the rule has to be looked after: places were kept
 }
 
 // ticket is an arrival handed to a worker, which sends it at release.
@@ -51,10 +52,11 @@ type drops struct {
 	held    int64 // the catch-up rule would have held them too long
 }
 
-// newPacer starts at the place of the curve that joined has reached.
-func newPacer(s schedule, joined, maxBacklog time.Duration) *pacer {
+// newPacer starts at the beginning of the curve: what a node that comes late
+// misses of it is dropped, and shows.
+func newPacer(s schedule, maxBacklog time.Duration) *pacer {
 	p := &pacer{maxBacklog: maxBacklog, sluice: newSluice(s), queue: newArrivals(s), window: window{curve: s.curve, share: s.share.fraction()}}
-	p.queue.skip(joined)
+	p.opening = p.queue.due
 	return p
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 func TestPacerHandsOutEachArrivalOnce(t *testing.T) {
-	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, 0, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, time.Second)
 	for k := range int64(1000) {
 		got, dropped, ok := p.take(time.Duration(k)*10*time.Millisecond - time.Millisecond)
 		want := ticket{index: k, due: time.Duration(k) * 10 * time.Millisecond, free: true, first: k == 0}
@@ -20,18 +20,8 @@ func TestPacerHandsOutEachArrivalOnce(t *testing.T) {
 	}
 }
 
-func TestPacerJoinsTheCurveAtItsPlace(t *testing.T) {
-	for joined, want := range map[time.Duration]int64{0: 0, 1: 1, time.Second: 100, 1234 * time.Millisecond: 124, time.Hour: 1000} {
-		p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, joined, time.Second)
-		got, dropped, ok := p.take(joined)
-		if dropped != (drops{}) || ok != (want < 1000) || ok && got.index != want {
-			t.Errorf("joined at %v: %+v, dropped %v, %v; want arrival %d", joined, got, dropped, ok, want)
-		}
-	}
-}
-
 func TestPacerDropsTheOldestAndKeepsTheRest(t *testing.T) {
-	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, 0, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: 10 * time.Second}, time.Second)
 	// At 3 s all before 2 s is older than the backlog allows.
 	got, dropped, ok := p.take(3 * time.Second)
 	if !ok || dropped.expired != 200 || got.index != 200 || got.free || got.catchUp {
@@ -52,7 +42,7 @@ func TestPacerDropsTheOldestAndKeepsTheRest(t *testing.T) {
 // is given after a stall of 0.9 s.
 func TestPacerCatchesUpAtMost110Percent(t *testing.T) {
 	const rate = 1000
-	p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: 60 * time.Second}, 0, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: 60 * time.Second}, time.Second)
 	now := 900 * time.Millisecond
 	var sent []time.Duration
 	var held, dropped int64
@@ -89,7 +79,7 @@ func TestPacerCatchesUpAtMost110Percent(t *testing.T) {
 }
 
 func TestPacerDoesNotHoldBackOrdinaryJitter(t *testing.T) {
-	p := newPacer(schedule{curve: rpsCurve(1000), share: everything(), end: time.Second}, 0, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(1000), share: everything(), end: time.Second}, time.Second)
 	now := time.Duration(0)
 	for {
 		got, dropped, ok := p.take(now)

@@ -39,7 +39,6 @@ type run struct {
 	rec    *stats.Recorder
 	warm   *stats.Recorder // of what is sent during warmup: shown, but in no result
 	work   workload
-	joined time.Duration
 	base   time.Time
 	lasted time.Duration // of a run that has ended
 	health *condition
@@ -124,7 +123,6 @@ func (r *run) settle(ctx context.Context, start time.Time) {
 	var a alarm
 	a.until(ctx, monotonic(start).Add(-rederiveAt))
 	r.base = monotonic(start)
-	r.joined = max(time.Since(r.base), 0)
 	r.health = newCondition()
 }
 
@@ -150,7 +148,7 @@ func (r *readyClients) take(worker int) *client {
 func (r *run) crew(clients []*client) *crew {
 	p := r.plan
 	c := &crew{
-		base: r.base, joined: r.joined, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
+		base: r.base, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
 		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), most: r.work.most(),
 		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}),
 	}
@@ -165,7 +163,7 @@ func (r *run) crew(clients []*client) *crew {
 		return u
 	}
 	if !p.Load.Closed() {
-		c.pacer = newPacer(r.work.schedule(r.seed), r.joined, p.Load.MaxBacklog)
+		c.pacer = newPacer(r.work.schedule(r.seed), p.Load.MaxBacklog)
 	}
 	return c
 }
@@ -213,7 +211,7 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	if ended {
 		r.conclude(s, c.byNumber(), c.dry())
 	} else {
-		s.Target = r.asked(min(s.Elapsed, r.work.length))
+		s.Target = r.work.asked(min(s.Elapsed, r.work.length))
 	}
 	lag := s.Generator.ScheduleLagP99
 	s.Generator = r.health.generator()
@@ -246,16 +244,11 @@ func (r *run) conclude(s *stats.Summary, byNumber, dry bool) {
 	if byNumber || r.work.length == endless {
 		s.Planned = r.lasted
 	}
-	s.Target = r.asked(s.Planned)
+	s.Target = r.work.asked(s.Planned)
 	switch {
 	case byNumber && (dry || r.work.byRequest()):
 		s.Target = min(s.Target, float64(s.Due())) // what came due after the last iteration is nobody's
 	case byNumber:
-		s.Target = r.asked(endless) // all of them
+		s.Target = r.work.asked(endless) // all of them
 	}
-}
-
-// asked is how many arrivals of this node count until t.
-func (r *run) asked(t time.Duration) float64 {
-	return max(r.work.asked(t)-r.work.asked(r.joined), 0)
 }

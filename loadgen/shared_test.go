@@ -2,6 +2,7 @@ package loadgen_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -113,5 +114,32 @@ func TestWhatIsNotConnectedAtTheStartIsReported(t *testing.T) {
 	_, rest, _ := strings.Cut(said.String(), "out_of_time=")
 	if _, err := fmt.Sscanf(rest, "%d wanted=400", &late); err != nil || late < 300 || late > 400 || target.connections() > 100 {
 		t.Errorf("%d out of time, %d connected; log:\n%s", late, target.connections(), said)
+	}
+}
+
+// TestANodeThatStartsLateShowsIt: what it has missed of the curve is dropped and
+// in the books, and its skew is that of its first arrival.
+func TestANodeThatStartsLateShowsIt(t *testing.T) {
+	target := newSite(t, siteConfig{})
+	leavesNothing(t)
+	for load, due := range map[string]int64{"model: rps, target: 100": 300, "model: concurrent": 0} {
+		log, _ := testLog()
+		e := loadgen.NewInProcess(log)
+		prepare(t, e, job("r", strings.Replace(`
+version: "1.0"
+config: {baseUrl: "$BASE", workers: 2, duration: 3s}
+load: {LOAD}
+scenarios: [{name: s, steps: [{request: {method: GET, path: /}, thinkTime: 10ms}]}]
+`, "LOAD", load, 1), target.URL))
+		s, err := e.Run(t.Context(), "r", time.Now().Add(-2*time.Second), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if skew, ok := s.StartSkew(); !ok || skew < 2*time.Second || skew > 3*time.Second {
+			t.Errorf("%s: start skew %v, %v; want a little over 2 s", load, skew, ok)
+		}
+		if due > 0 && (s.Due() != due || s.Dropped < 100 || math.Abs(s.Target-float64(due)) > 0.01) {
+			t.Errorf("%s: due %d, dropped %d, asked for %v; want %d due, at least 100 of them dropped", load, s.Due(), s.Dropped, s.Target, due)
+		}
 	}
 }

@@ -71,7 +71,7 @@ func (s staff) most(end time.Duration) int {
 // manage brings the workers of a closed model to the number that staff wants
 // until the run ends. A worker too many goes when its iteration is done.
 func (c *crew) manage(ctx context.Context) ending {
-	from, at := c.joined, c.joined
+	var from, at time.Duration
 	for {
 		c.fill(c.staff.at(at), from)
 		next, ok := c.staff.change(at)
