@@ -63,6 +63,9 @@ func newApp(set settings.Settings, l logging) (*app, error) {
 	if strings.HasPrefix(set.Run.ResultFile, "gs://") {
 		return nil, invalid(fmt.Errorf("RESULT_FILE %q: uploading is not in this version (a local path)", set.Run.ResultFile))
 	}
+	if err := writable(set.Run.ResultFile); err != nil {
+		return nil, invalid(err)
+	}
 	if err := a.listen(); err != nil {
 		a.close()
 		return nil, err

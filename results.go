@@ -240,6 +240,21 @@ func encode(result *stats.Result) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// writable says, before a load is sent, whether RESULT_FILE can be written
+// afterwards; the folder may depend on the run, then only the run can tell.
+func writable(file string) error {
+	dir := filepath.Dir(file)
+	if file == "" || strings.Contains(dir, "{") {
+		return nil
+	}
+	tmp, err := os.CreateTemp(dir, ".result-*")
+	if err != nil {
+		return fmt.Errorf("RESULT_FILE %q cannot be written: %w (a file in a folder that exists and may be written to)", file, err)
+	}
+	tmp.Close()
+	return os.Remove(tmp.Name())
+}
+
 // write puts the result where RESULT_FILE says, whole or not at all.
 func (r *results) write(runID, nodeID string, body []byte) error {
 	if r.file == "" {

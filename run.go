@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if len(args) > 0 && !strings.HasSuffix(args[0], ".yaml") && !strings.HasSuffix(args[0], ".yml") {
 		command, args = args[0], args[1:]
 	}
+	if slices.ContainsFunc(args, isHelp) {
+		command = "help"
+	}
 	switch command {
 	case "run":
 		return runPlan(ctx, args, out, errOut)
@@ -76,6 +80,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	fmt.Fprintf(errOut, "volley: unknown command %q\n\n%s", command, usage)
 	return node.ExitInvalid
 }
+
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
 // fail prints an error, if there is one, and returns the exit code.
 func fail(errOut io.Writer, code int, err error) int {

@@ -254,7 +254,7 @@ func (r *remoteRun) follow(ctx context.Context) (*stats.Summary, error) {
 			defer limit.Stop()
 			overdue = limit.C
 			// If it cannot be sent the child is dead or will be overdue.
-			_ = r.proc.link.send(message{Kind: kindStop, ID: r.call.id, Reason: context.Cause(ctx).Error(), Grace: grace})
+			_ = r.proc.link.send(message{Kind: kindStop, ID: r.call.id, Reason: reasonOf(ctx), Grace: grace})
 		case <-overdue:
 			r.proc.log.Error("the engine child does not stop and is killed", "event", "engine_child_failed")
 			r.proc.kill()

@@ -208,6 +208,15 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+// reasonOf is why a context was cancelled, in a word if it is a StopCause.
+func reasonOf(ctx context.Context) string {
+	var cause *StopCause
+	if errors.As(context.Cause(ctx), &cause) {
+		return cause.Reason
+	}
+	return "cancelled"
+}
+
 // graceOf is what the cause of a cancelled context grants: nothing, unless it
 // is a StopCause.
 func graceOf(ctx context.Context) time.Duration {

@@ -41,7 +41,9 @@ type run struct {
 	work   workload
 	base   time.Time
 	lasted time.Duration // of a run that has ended
-	health *condition
+	// stoppedBy is why it has ended before its time, "" if it has not.
+	stoppedBy string
+	health    *condition
 
 	begun atomic.Pointer[time.Time] // when the first request was sent
 	saved atomic.Pointer[time.Time] // when memory began to be saved
@@ -109,6 +111,9 @@ func (r *run) execute(ctx context.Context, start time.Time, live func(*stats.Sum
 	var reporter sync.WaitGroup
 	reporter.Go(func() { r.report(c, done, live) })
 	r.lasted = c.run(ctx)
+	if ctx.Err() != nil && r.lasted < r.work.length {
+		r.stoppedBy = reasonOf(ctx)
+	}
 	close(done)
 	reporter.Wait()
 	for _, cl := range clients {
@@ -208,6 +213,9 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	s.Workers = int64(r.work.wanted)
 	s.ThinkTimeScale, s.Scaled = r.job.Client.ThinkTimeScale, r.job.Client.ThinkTimeScale != 1
 	c.firstArrival(s)
+	if ended && r.stoppedBy != "" {
+		s.StoppedBy, s.StoppedAfter = r.stoppedBy, r.lasted
+	}
 	if ended {
 		r.conclude(s, c.byNumber(), c.dry())
 	} else {

@@ -437,14 +437,10 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 
 // unknownVerdict reports this node's part of a run that nobody judges any more.
 func (n *Node) unknownVerdict(r *Run) *Ending {
-	own, _ := n.reports.of(r.ID)
+	reports, _ := n.reports.of(r.ID)
 	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}, Alone: true}
-	for _, p := range r.Participants {
-		if rep, ok := own[p.ServerID]; ok {
-			o.Reports = append(o.Reports, rep)
-		} else {
-			o.Lost = append(o.Lost, p)
-		}
+	if own, ok := reports[n.self.ServerID]; ok { // and nobody else's: so that results of several nodes can be merged
+		o.Reports = append(o.Reports, own)
 	}
 	n.hooks.Judge(context.Background(), o)
 	return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}

@@ -127,8 +127,11 @@ func (l *leader) conclude(ctx context.Context, r *Run, reports map[string]Report
 		return nil
 	}
 	reason := "finished"
-	if r.Phase == PhaseStopped {
+	switch next := l.n.machine.State().Next; {
+	case r.Phase == PhaseStopped:
 		code, reason = r.StopCode, "ended early: "+r.StopCause
+	case next != nil && next.ID != r.ID && next.StartAt != 0 && l.start(next).Before(l.start(r).Add(r.Duration)):
+		reason = "ended early: replaced by " + next.ID
 	}
 	return l.propose(ctx, Command{Finish: &FinishRun{RunID: r.ID, Ending: Ending{ExitCode: code, Reason: reason, Exit: !r.KeepAlive}}})
 }

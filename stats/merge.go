@@ -60,6 +60,13 @@ func (out *Summary) agree(s *Summary) {
 	if out.Pool != s.Pool {
 		out.Pool = Pool{}
 	}
+	if out.StoppedBy != s.StoppedBy {
+		out.StoppedBy, out.StoppedAfter = "", 0 // then only some have ended early, and their lines say so
+	}
+	out.StoppedAfter = max(out.StoppedAfter, s.StoppedAfter)
+	if out.StoppedBy == "" {
+		out.StoppedAfter = 0
+	}
 	out.Ended = out.Ended && s.Ended
 	out.Closed = out.Closed && s.Closed
 	out.Target += s.Target

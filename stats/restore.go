@@ -119,11 +119,19 @@ func (t ThresholdResult) orBefore(before []ThresholdResult) ThresholdResult {
 	return before[slices.IndexFunc(before, of)]
 }
 
+func (r *Result) stopped() Stopped {
+	if r.Stopped == nil {
+		return Stopped{}
+	}
+	return *r.Stopped
+}
+
 // summary is what NewResult made the result of, as far as it is in there.
 func (r *Result) summary() (*Summary, error) {
 	s := &Summary{
 		RunID: r.RunID, ConfigVersion: r.ConfigVersion, StartedAt: r.StartedAt, Ended: true, Unit: r.Unit,
 		Elapsed: fromSeconds(r.DurationS), Planned: fromSeconds(r.DurationS), Warmup: fromSeconds(r.WarmupS), WarmupRequests: r.WarmupReqs, WarmupErrors: r.WarmupErrors,
+		StoppedBy: r.stopped().Cause, StoppedAfter: fromSeconds(r.stopped().AfterS),
 		Closed: r.Target.Iterations == nil, NoHistograms: r.PercentileSource == "off", SamplePct: r.SamplePct,
 		Started: r.Started, Dropped: r.Dropped, Completed: r.Completed, Placed: r.Completed - r.Iterations, Interrupted: r.Interrupted,
 		LateNoWorker: r.LateStarts.NoWorker, LateCatchUp: r.LateStarts.CatchUp, LateGenerator: r.LateStarts.Generator,

@@ -35,6 +35,10 @@ type Result struct {
 	WarmupReqs    int64        `json:"warmup_requests,omitempty"`
 	WarmupErrors  int64        `json:"warmup_errors,omitempty"`
 
+	// Stopped is set if the run has ended before its time; figures are of what was
+	// sent until then, rates and the target of all of DurationS.
+	Stopped *Stopped `json:"stopped,omitempty"`
+
 	Due         int64   `json:"due"`
 	Started     int64   `json:"started"`
 	Completed   int64   `json:"completed"`
@@ -262,6 +266,9 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 		Generator: newGeneratorResult(s),
 	}
 	r.addDetail(s)
+	if s.StoppedBy != "" {
+		r.Stopped = &Stopped{Cause: s.StoppedBy, AfterS: s.StoppedAfter.Seconds()}
+	}
 	for code, n := range s.StatusCodes() {
 		r.StatusCodes[strconv.Itoa(code)] = n
 	}
@@ -291,6 +298,12 @@ func (s *Summary) iterations() int64 { return s.Completed - s.Placed }
 // interrupted counts as such what a live or a lost node had not ended yet, so
 // that started = completed + interrupted holds in every result.
 func (s *Summary) interrupted() int64 { return max(s.Started-s.Completed, s.Interrupted) }
+
+// Stopped says how a run has ended before its time.
+type Stopped struct {
+	Cause  string  `json:"cause"` // stop, signal, replaced, threshold or memory
+	AfterS float64 `json:"after_s"`
+}
 
 // Node is the summary's line in a result's nodes; clockOffset is the leader's
 // clock less this node's.

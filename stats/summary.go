@@ -20,6 +20,11 @@ type Summary struct {
 
 	WarmupRequests, WarmupErrors int64
 
+	// StoppedBy is what has ended the run before its time, such as stop, signal or
+	// replaced, and StoppedAfter when; "" and 0 if nothing has.
+	StoppedBy    string
+	StoppedAfter time.Duration
+
 	Ended   bool   // the run is over and drained: nothing will change
 	Closed  bool   // closed model: there is no target rate
 	Failure string // why the engine failed, "" if it did not

@@ -35,18 +35,37 @@ func (r *Result) textHead(p *page) {
 		title += " of plan " + clean(r.Plan)
 	}
 	p.line(cell{title, bold})
-	scope := fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes))
-	if r.Scope == ScopeNode && len(r.Nodes) == 1 {
-		scope = "all figures are those of node " + short(r.Nodes[0].NodeID) + " alone"
-	}
+	scope := r.scopeText()
 	duration := seconds(r.DurationS)
 	if r.WarmupS > 0 {
 		duration += fmt.Sprintf(" of which %s warm-up (%d requests, %d errors, in no figure below)", seconds(r.WarmupS), r.WarmupReqs, r.WarmupErrors)
 	}
-	p.line(plain(duration + ", " + startText(r.StartedAt)))
+	line := []cell{plain(duration + ", " + startText(r.StartedAt))}
+	if st := r.Stopped; st != nil {
+		line = append(line, cell{fmt.Sprintf(", ended after %s: %s", seconds(st.AfterS), clean(st.Cause)), red})
+	}
+	p.line(line...)
 	p.line(plain("config " + clean(r.ConfigVersion)))
-	p.line(plain(scope))
+	p.line(scope)
 	p.gap()
+}
+
+// scopeText says whose figures these are, and whose are missing.
+func (r *Result) scopeText() cell {
+	if r.Scope == ScopeNode && len(r.Nodes) == 1 {
+		return plain("all figures are those of node " + short(r.Nodes[0].NodeID) + " alone")
+	}
+	var silent []string
+	for _, n := range r.Nodes {
+		if !n.Complete && n.Requests == 0 {
+			silent = append(silent, short(n.NodeID))
+		}
+	}
+	if len(silent) == 0 {
+		return plain(fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes)))
+	}
+	return cell{fmt.Sprintf("all figures are totals of %d of %d nodes, without anything from %s", len(r.Nodes)-len(silent), len(r.Nodes),
+		cut(strings.Join(silent, ", "), 80)), red}
 }
 
 func startText(at time.Time) string {

@@ -16,8 +16,10 @@ func (r *Result) textDrops(p *page) {
 	if r.Drops == (Drops{}) {
 		return
 	}
-	p.line(label("dropped"), cell{fmt.Sprintf("%d: workers thinking %d, waiting for the target %d, left at the end %d",
-		r.Dropped, r.Drops.Thinking, r.Drops.Target, r.Drops.End), red})
+	d := r.Drops
+	rest := r.Dropped - d.Thinking - d.Target - d.End
+	p.line(label("dropped"), cell{fmt.Sprintf("%d: workers thinking %d, waiting for the target %d, left at the end %d, catch-up or start too late %d",
+		r.Dropped, d.Thinking, d.Target, d.End, rest), red})
 }
 
 func (r *Result) textNotes(p *page) {

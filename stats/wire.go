@@ -109,7 +109,7 @@ func Decode(data []byte) (*Summary, error) {
 }
 
 func (s *Summary) texts() []*string {
-	out := []*string{&s.RunID, &s.ConfigVersion, &s.NodeID, &s.Region, &s.Tenant, &s.Failure, &s.Unit}
+	out := []*string{&s.RunID, &s.ConfigVersion, &s.NodeID, &s.Region, &s.Tenant, &s.Failure, &s.Unit, &s.StoppedBy}
 	for i := range s.ErrorExamples {
 		out = append(out, &s.ErrorExamples[i])
 	}
@@ -127,7 +127,7 @@ func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator
 	return []*time.Duration{
 		&s.Elapsed, &s.Planned, &s.Warmup, &s.FirstDue, &s.FirstSent,
-		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince,
+		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince, &s.StoppedAfter,
 	}
 }
 

@@ -50,6 +50,7 @@ func fullSummary() *Summary {
 	s.StartedAt = time.Unix(0, 1_700_000_000_123_456_789)
 	s.Elapsed, s.Planned, s.Warmup = 11*time.Second, 10*time.Second, time.Second
 	s.WarmupRequests, s.WarmupErrors = 40, 3
+	s.StoppedBy, s.StoppedAfter = "stop", 7*time.Second
 	s.Ended, s.Closed, s.Failure, s.Target, s.Workers = true, true, "it broke", 123.25, 7
 	s.Unit, s.NoHistograms, s.Pool = "requests", true, Pool{Limited: true, MaxIdlePerHost: 4, IdleTimeout: time.Minute}
 	s.ThinkTimeScale, s.Scaled = 0.5, true
