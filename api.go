@@ -155,10 +155,12 @@ func (a *app) Cluster() (status any, serverID string, draining bool) {
 func (a *app) Health(context.Context) control.Health {
 	s, phase := a.stateAndPhase()
 	f := a.runner.figures()
-	resident, _ := a.memory.Of(a.processes()...)
+	processes := a.processes()
+	resident, _ := a.memory.Of(processes...)
+	limit, _ := a.memory.Limit()
 	h := control.Health{
 		NodeID: a.self.NodeID, NodeName: a.set.Node.Name, Region: a.self.Region, NodeState: a.nodeStateOf(s, phase), Ephemeral: a.set.Ephemeral.On,
-		CPUPct: a.usage.cpuPercent(), MemoryMB: float64(resident) / megabyte, TotalMemoryMB: float64(a.memory.Use().Limit) / megabyte,
+		CPUPct: a.usage.cpuPercent(processes...), MemoryMB: float64(resident) / megabyte, TotalMemoryMB: float64(limit) / megabyte,
 	}
 	tenant := a.set.Node.Tenant
 	if r := tested(s); r != nil {

@@ -110,9 +110,9 @@ func (a *app) wire() error {
 		return invalid(err)
 	}
 	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
-	use := a.memory.Use(0)
-	limits := limitsFor(use, a.set.Memory, a.set.Run.EngineMode == "child")
-	a.guard.mark.collects = limits.keeps(use, a.set.Memory.CriticalPct)
+	limit, cgroup := a.memory.Limit()
+	limits := limitsFor(limit, cgroup, a.set.Memory, a.set.Run.EngineMode == "child")
+	a.guard.mark.collects = limits.keeps(limit, a.set.Memory.CriticalPct)
 	engine, err := a.openEngine(limits)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (a *app) wire() error {
 		Ephemeral: a.set.Ephemeral.On, ScrapeDelay: a.set.Ephemeral.ScrapeDelay,
 		Data:         dataFiles{source.Source, a.set.Run.DataDir},
 		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
-		About: limits.apply(use, a.set.Memory),
+		About: limits.apply(limit, a.set.Memory),
 	}
 	if a.set.Cluster.Enabled {
 		a.warnIgnored()
@@ -139,7 +139,7 @@ func (a *app) wire() error {
 		engine: engine, self: a.self, tenant: a.set.Node.Tenant, clustered: a.set.Cluster.Enabled, metrics: a.metrics, log: a.log, client: clientOf(a.set), recording: recordingOf(a.set.Memory),
 		rotation: a.set.Memory.Rotation, dataDir: a.set.Run.DataDir, standbyRequest: standbyRequest(a.set), jobs: map[string]prepared{}, playing: map[string]*playing{},
 	}
-	a.guard.engine, a.guard.end = engine, a.runner.starve
+	a.guard.engine, a.guard.end, a.guard.busy = engine, a.runner.starve, a.runner.busy
 	a.guard.use = func() loadgen.MemoryUse { return a.memory.Use(a.processes()...) }
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun

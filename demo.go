@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,6 +174,9 @@ func demoSettings(base settings.Settings, name string, addrs []string, i int, pl
 	set.Cluster.Token = settings.NewSecret("demo")
 	set.Cluster.StartDelay, set.Cluster.OnAbort = 2*time.Second, "exit"
 	set.Source.Kind = "file"
+	// The nodes share one process and one cgroup: what each of them would take is
+	// more than there is.
+	set.Memory.GoLimit = cmp.Or(base.Memory.GoLimit, "off")
 	return set
 }
 

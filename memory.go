@@ -38,6 +38,7 @@ type memoryGuard struct {
 	use    func() loadgen.MemoryUse
 	engine loadgen.Saver
 	end    func(reason string) // what runs, with its report
+	busy   func() bool         // something runs
 
 	mark  watermark
 	saved time.Time // when runs were last told to
@@ -68,7 +69,7 @@ func (g *memoryGuard) run(ctx context.Context) error {
 
 func (g *memoryGuard) look(now time.Time) {
 	use := g.use()
-	m := g.mark.look(use.Percent(), now)
+	m := g.mark.look(use.Percent(), !g.busy(), now)
 	if m.collect {
 		g.engine.Collect()
 	}
@@ -115,29 +116,30 @@ func (g *memoryGuard) process(memory *loadgen.Memory, processes []int) stats.Pro
 // keep to, in bytes; 0 is no limit of ours.
 type goLimits struct{ own, child int64 }
 
-// limitsFor divides a cgroup's limit. One that was given explicitly wins.
-func limitsFor(use loadgen.MemoryUse, set settings.Memory, child bool) (l goLimits) {
+// limitsFor divides the smallest limit, if it is a cgroup's. One that was given
+// explicitly wins.
+func limitsFor(limit int64, cgroup bool, set settings.Memory, child bool) (l goLimits) {
 	switch {
-	case set.GoLimit != "" || !use.Cgroup:
+	case set.GoLimit != "" || !cgroup:
 		return l
 	case child:
-		return goLimits{own: use.Limit * parentShare / 100, child: use.Limit * childShare / 100}
+		return goLimits{own: limit * parentShare / 100, child: limit * childShare / 100}
 	}
-	return goLimits{own: use.Limit * aloneShare / 100}
+	return goLimits{own: limit * aloneShare / 100}
 }
 
 // keeps is true if the Go runtimes collect before so many percent of the limit
 // are in use.
-func (l goLimits) keeps(use loadgen.MemoryUse, percent float64) bool {
-	return l.own > 0 && 100*float64(l.own+l.child) <= percent*float64(use.Limit)
+func (l goLimits) keeps(limit int64, percent float64) bool {
+	return l.own > 0 && 100*float64(l.own+l.child) <= percent*float64(limit)
 }
 
 // apply sets this process's own, and returns what to say of all at the start.
-func (l goLimits) apply(use loadgen.MemoryUse, set settings.Memory) []any {
+func (l goLimits) apply(limit int64, set settings.Memory) []any {
 	if l.own > 0 {
 		debug.SetMemoryLimit(l.own)
 	}
-	about := []any{"memory_limit_bytes", use.Limit}
+	about := []any{"memory_limit_bytes", limit}
 	switch {
 	case set.GoLimit != "":
 		return append(about, "gomemlimit", set.GoLimit)

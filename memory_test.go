@@ -54,7 +54,7 @@ func TestWatermark(t *testing.T) {
 		w, now := watermark{warning: 80, critical: 90}, time.Unix(1, 0)
 		for i, l := range looks {
 			now = now.Add(l.after)
-			if got := w.look(l.percent, now); got != l.want {
+			if got := w.look(l.percent, false, now); got != l.want {
 				t.Errorf("%s: look %d at %v %%: %+v, want %+v", name, i, l.percent, got, l.want)
 			}
 		}
@@ -62,14 +62,29 @@ func TestWatermark(t *testing.T) {
 	trusting, at := watermark{warning: 80, critical: 90, collects: true}, time.Unix(1, 0)
 	for i, l := range []look{{85, soon, collect}, {85, soon, warn}, {89, long, short}, {90, soon, end}} {
 		at = at.Add(l.after)
-		if got := trusting.look(l.percent, at); got != l.want {
+		if got := trusting.look(l.percent, false, at); got != l.want {
 			t.Errorf("with a runtime that collects: look %d at %v %%: %+v, want %+v", i, l.percent, got, l.want)
 		}
 	}
 	low := watermark{warning: 8, critical: 90, warned: true}
-	low.look(3.9, time.Unix(1, 0))
+	low.look(3.9, false, time.Unix(1, 0))
 	if low.warned {
 		t.Error("a threshold below 10 % never re-arms")
+	}
+	// A run ends at 95 %, and memory falls, but not far: the next run is collected
+	// for and told of like the first.
+	again, at := watermark{warning: 80, critical: 90}, time.Unix(1, 0)
+	for i, l := range []struct {
+		look
+		idle bool
+	}{
+		{look{95, soon, collect}, false}, {look{95, soon, both}, false}, {look{95, soon, dire}, true}, {look{85, soon, short}, true},
+		{look{88, long, short}, false}, {look{91, soon, later}, false}, {look{91, soon, end}, false}, {look{91, soon, dire}, false},
+	} {
+		at = at.Add(l.after)
+		if got := again.look(l.percent, l.idle, at); got != l.want {
+			t.Errorf("a second run: look %d at %v %%: %+v, want %+v", i, l.percent, got, l.want)
+		}
 	}
 }
 
@@ -88,7 +103,7 @@ func TestMemoryGuard(t *testing.T) {
 			settings.Memory{Percentiles: true, SamplePct: 30, WarningPct: 80, CriticalPct: 90, SaveOnWarn: automatic})
 		used := int64(0)
 		g.use = func() loadgen.MemoryUse { return loadgen.MemoryUse{Used: used << 20, Limit: 100 << 20, Cgroup: true} }
-		g.engine, g.end = &engine, func(reason string) { ended = append(ended, reason) }
+		g.engine, g.end, g.busy = &engine, func(reason string) { ended = append(ended, reason) }, func() bool { return true }
 		now := time.Unix(1, 0)
 		for _, used = range []int64{10, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85} { // more than a second
 			g.look(now)
@@ -116,12 +131,12 @@ func TestMemoryGuard(t *testing.T) {
 }
 
 func TestGoLimits(t *testing.T) {
-	limited, machine := loadgen.MemoryUse{Limit: 1000, Cgroup: true}, loadgen.MemoryUse{Limit: 1000}
+	const limited, machine = true, false
 	for _, c := range []struct {
-		use   loadgen.MemoryUse
-		set   string
-		child bool
-		want  goLimits
+		cgroup bool
+		set    string
+		child  bool
+		want   goLimits
 	}{
 		{limited, "", false, goLimits{own: 850}},
 		{limited, "", true, goLimits{own: 300, child: 550}},
@@ -129,11 +144,11 @@ func TestGoLimits(t *testing.T) {
 		{limited, "off", true, goLimits{}},
 		{machine, "", false, goLimits{}},
 	} {
-		if got := limitsFor(c.use, settings.Memory{GoLimit: c.set}, c.child); got != c.want {
-			t.Errorf("%+v, GOMEMLIMIT=%q, child %v: %+v, want %+v", c.use, c.set, c.child, got, c.want)
+		if got := limitsFor(1000, c.cgroup, settings.Memory{GoLimit: c.set}, c.child); got != c.want {
+			t.Errorf("a cgroup %v, GOMEMLIMIT=%q, child %v: %+v, want %+v", c.cgroup, c.set, c.child, got, c.want)
 		}
 	}
-	if l := (goLimits{own: 300, child: 550}); !l.keeps(limited, 85) || l.keeps(limited, 84) || (goLimits{}).keeps(limited, 90) {
+	if l := (goLimits{own: 300, child: 550}); !l.keeps(1000, 85) || l.keeps(1000, 84) || (goLimits{}).keeps(1000, 90) {
 		t.Error("85 % keep below 85 % and not below 84 %; no limit keeps nothing")
 	}
 	for _, c := range []struct {
@@ -144,8 +159,19 @@ func TestGoLimits(t *testing.T) {
 		{goLimits{}, "1GiB", []any{"memory_limit_bytes", int64(1000), "gomemlimit", "1GiB"}},
 		{goLimits{}, "", []any{"memory_limit_bytes", int64(1000)}},
 	} {
-		if got := c.limits.apply(limited, settings.Memory{GoLimit: c.set}); !slices.Equal(got, c.want) {
+		if got := c.limits.apply(1000, settings.Memory{GoLimit: c.set}); !slices.Equal(got, c.want) {
 			t.Errorf("the start line says %v, want %v", got, c.want)
+		}
+	}
+}
+
+// The demo's nodes are one process: three times what one of them takes is more
+// than there is.
+func TestDemoSetsNoGoLimit(t *testing.T) {
+	for given, want := range map[string]string{"": "off", "1GiB": "1GiB"} {
+		set := demoSettings(settings.Settings{Memory: settings.Memory{GoLimit: given}}, "a", []string{"127.0.0.1:1"}, 0, "plan.yaml")
+		if got := limitsFor(1000, true, set.Memory, true); got != (goLimits{}) || set.Memory.GoLimit != want {
+			t.Errorf("GOMEMLIMIT=%q: %q and limits %+v, want %q and none", given, set.Memory.GoLimit, got, want)
 		}
 	}
 }

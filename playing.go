@@ -10,7 +10,7 @@ import (
 	"volley/stats"
 )
 
-// playing is a run under way and, if memory has ended it, in what words.
+// playing is a run, or the load of a standby, under way and, if memory has ended it, in what words.
 type playing struct {
 	cancel context.CancelCauseFunc
 	reason string
@@ -30,19 +30,38 @@ func (r *runner) begin(runID string, cancel context.CancelCauseFunc) {
 // finish is called when a run has ended. It returns an error, which the summary
 // has too, if that was for want of memory.
 func (r *runner) finish(runID string, summary *stats.Summary) error {
+	err := r.over(runID)
 	r.mu.Lock()
-	reason := r.playing[runID].reason
-	delete(r.playing, runID)
-	r.starved = reason != ""
+	r.starved = err != nil
 	r.mu.Unlock()
-	if reason == "" {
+	if err == nil {
 		return nil
 	}
 	if summary != nil {
-		summary.Failure = reason
+		summary.Failure = err.Error()
 	}
 	r.engine.Collect() // the report needs some of what the run had
+	return err
+}
+
+// over takes a run off those under way. It returns an error if want of memory
+// has ended it.
+func (r *runner) over(runID string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reason := r.playing[runID].reason
+	delete(r.playing, runID)
+	if reason == "" {
+		return nil
+	}
 	return errors.New(reason)
+}
+
+// busy says whether load is under way, in standby too.
+func (r *runner) busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.playing) > 0
 }
 
 // starvedGrace is short, but not nothing: to cut thousands of requests off at one

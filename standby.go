@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -30,7 +31,7 @@ func (r *runner) standByOnce(ctx context.Context, run node.Run, c node.Config) e
 	id := fmt.Sprintf("standby-%d", r.standbys.Add(1))
 	job := loadgen.Job{
 		RunID: id, ConfigVersion: plan.Version(document), Document: document, Seed: rand.Int64(),
-		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client,
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Client: r.client, Recording: r.recording,
 	}
 	if err := r.engine.Prepare(ctx, job); err != nil {
 		return err
@@ -38,11 +39,12 @@ func (r *runner) standByOnce(ctx context.Context, run node.Run, c node.Config) e
 	r.log.Info("standing by with load until the next plan or a stop", "run_id", run.ID)
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
+	r.begin(id, cancel)
 	final, err := r.engine.Run(ctx, id, time.Now(), r.showStandby)
 	if final != nil {
 		r.showStandby(final)
 	}
-	return err
+	return errors.Join(err, r.over(id))
 }
 
 // showStandby shows what is sent in standby: it belongs to no run.

@@ -34,10 +34,13 @@ type measure struct {
 	short, dire bool
 }
 
-// look takes what percentage of the limit is in use.
-func (w *watermark) look(percent float64, now time.Time) (m measure) {
+// look takes what percentage of the limit is in use, and whether nothing runs.
+func (w *watermark) look(percent float64, idle bool, now time.Time) (m measure) {
 	if percent < max(w.warning-rearmBelow, w.warning/2) {
 		w.warned, w.ended = false, false
+	}
+	if idle && percent < w.critical {
+		w.ended = false // what it ended is gone: the next run has a collection and a word of its own
 	}
 	over := percent >= w.warning && !w.warned || percent >= w.critical && !w.ended
 	// If two more steps like the last would pass the limit, a collection comes too late.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"volley/stats"
@@ -49,9 +50,12 @@ type ChildConfig struct {
 type Child struct {
 	cfg ChildConfig
 
-	mu     sync.Mutex
-	proc   *process
-	active int // Runs under way
+	// proc is read without mu, which is held while a new child starts: the memory
+	// guard and the metrics must not wait for that.
+	proc atomic.Pointer[process]
+
+	mu     sync.Mutex // for a change of proc, too
+	active int        // Runs under way
 	closed bool
 }
 
@@ -78,7 +82,9 @@ func OpenChild(ctx context.Context, cfg ChildConfig) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Child{cfg: cfg, proc: p}, nil
+	c := &Child{cfg: cfg}
+	c.proc.Store(p)
+	return c, nil
 }
 
 // Close ends the child, cutting off what runs, and waits until it and all its
@@ -87,7 +93,7 @@ func (c *Child) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	c.proc.close()
+	c.proc.Load().close()
 	return nil
 }
 
@@ -123,18 +129,19 @@ func (c *Child) Prepare(ctx context.Context, job Job) error {
 func (c *Child) living() (*process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	last := c.proc.Load()
 	switch {
 	case c.closed:
 		return nil, errChildClosed
-	case !c.proc.isDead():
-		return c.proc, nil
+	case !last.isDead():
+		return last, nil
 	case c.active > 0:
-		return nil, fmt.Errorf("a run that it cuts off has not returned yet: %w", c.proc.death)
+		return nil, fmt.Errorf("a run that it cuts off has not returned yet: %w", last.death)
 	}
-	c.cfg.Log.Warn("a new engine child takes the place of one that died", "event", "engine_child_restarted", "death", c.proc.death.Error())
+	c.cfg.Log.Warn("a new engine child takes the place of one that died", "event", "engine_child_restarted", "death", last.death.Error())
 	p, err := startProcess(c.cfg)
 	if err == nil {
-		c.proc = p
+		c.proc.Store(p)
 	}
 	return p, err
 }
@@ -164,7 +171,7 @@ func (c *Child) enter() (*process, error) {
 		return nil, errChildClosed
 	}
 	c.active++
-	return c.proc, nil
+	return c.proc.Load(), nil
 }
 
 func (c *Child) leave() {
@@ -186,16 +193,10 @@ func (c *Child) Collect() {
 func (c *Child) Save() { c.tell(message{Kind: kindSave}) }
 
 // tell sends what needs no answer. If it cannot be sent the child is dead.
-func (c *Child) tell(m message) { _ = c.current().link.send(m) }
-
-func (c *Child) current() *process {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.proc
-}
+func (c *Child) tell(m message) { _ = c.proc.Load().link.send(m) }
 
 // PID is that of the child process.
-func (c *Child) PID() int { return c.current().cmd.Process.Pid }
+func (c *Child) PID() int { return c.proc.Load().cmd.Process.Pid }
 
 // broken is the reason why sending failed: the child's death if it is that.
 func (p *process) broken(ctx context.Context, err error) error {

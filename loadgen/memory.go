@@ -45,9 +45,8 @@ const noLimit = 1 << 60
 func (m *Memory) Use(processes ...int) MemoryUse {
 	total := m.total()
 	var nearest MemoryUse
-	for _, c := range m.groups {
-		u, ok := c.memory()
-		if ok && (total == 0 || u.Limit < total) && (!nearest.Cgroup || u.Percent() > nearest.Percent()) {
+	for _, u := range m.limited(total) {
+		if !nearest.Cgroup || u.Percent() > nearest.Percent() {
 			nearest = u
 		}
 	}
@@ -56,6 +55,28 @@ func (m *Memory) Use(processes ...int) MemoryUse {
 	}
 	resident, _ := m.Of(processes...)
 	return MemoryUse{Used: resident, Limit: total}
+}
+
+// Limit is the smallest of all limits, however full each is: it does not change
+// with what others use, as that of Use may.
+func (m *Memory) Limit() (bytes int64, cgroup bool) {
+	bytes = m.total()
+	for _, u := range m.limited(bytes) {
+		if !cgroup || u.Limit < bytes {
+			bytes, cgroup = u.Limit, true
+		}
+	}
+	return bytes, cgroup
+}
+
+// limited are the cgroups whose limit is below the machine's memory.
+func (m *Memory) limited(total int64) (out []MemoryUse) {
+	for _, c := range m.groups {
+		if u, ok := c.memory(); ok && (total == 0 || u.Limit < total) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // memory is what the cgroup's processes have that the kernel cannot take back:

@@ -61,6 +61,21 @@ func TestMemoryUse(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
+	// What is nearest changes with what others use, the smallest limit does not.
+	for _, used := range []string{"100", "1900"} {
+		m := memoryOf(kernel(map[string]string{
+			"proc/self/cgroup": "0::/a/b/c\n", "proc/meminfo": meminfo,
+			"sys/fs/cgroup/a/b/c/memory.max": "3000", "sys/fs/cgroup/a/b/c/memory.current": "10",
+			"sys/fs/cgroup/a/b/memory.max": "1000", "sys/fs/cgroup/a/b/memory.current": "80",
+			"sys/fs/cgroup/a/memory.max": "2000", "sys/fs/cgroup/a/memory.current": used,
+		}))
+		if limit, cgroup := m.Limit(); limit != 1000 || !cgroup {
+			t.Errorf("with %s used above: the smallest limit is %d of a cgroup %v, want 1000", used, limit, cgroup)
+		}
+	}
+	if limit, cgroup := memoryOf(kernel(map[string]string{"proc/meminfo": meminfo})).Limit(); limit != 1<<20 || cgroup {
+		t.Errorf("without a cgroup's limit: %d, %v, want the machine's", limit, cgroup)
+	}
 	if got := (MemoryUse{Used: 1, Limit: 4}).Percent(); got != 25 {
 		t.Errorf("1 of 4 is %v %%", got)
 	}

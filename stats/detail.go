@@ -76,7 +76,7 @@ func (r *Result) addDetail(s *Summary) {
 	case s.NoHistograms:
 		r.PercentileSource = "off"
 	case s.share() < 100:
-		r.PercentileSource, r.SamplePct = "sampled", s.share()
+		r.PercentileSource, r.SamplePct, r.SamplePctMost = "sampled", s.share(), s.SampleMost
 	}
 	r.MemorySavingSinceS, r.FoldedLabels = s.SavingSince.Seconds(), s.FoldedLabels
 	var runs int64

@@ -56,7 +56,12 @@ func (out *Summary) agree(s *Summary) {
 		out.SavingSince = s.SavingSince
 	}
 	out.NoHistograms = out.NoHistograms || s.NoHistograms
-	out.SamplePct = min(out.share(), s.share()) % 100 // 0 is all
+	least, most := min(out.share(), s.share()), max(out.most(), s.most())
+	out.SamplePct, out.SampleMost = least%100, 0 // 0 is all
+	if most > least {
+		out.SampleMost = most
+	}
+	out.FoldedLabels = max(out.FoldedLabels, s.FoldedLabels) // of the same plan: the same ones
 	if out.Pool != s.Pool {
 		out.Pool = Pool{}
 	}

@@ -138,3 +138,64 @@ func TestMergeRefuses(t *testing.T) {
 		t.Error("merging nothing succeeded")
 	}
 }
+
+// Nodes that sample differently share one histogram: whatever is dropped where,
+// no percentile exists whose rank may fall among the dropped.
+func TestMergeOfSamplingRates(t *testing.T) {
+	part := func(pct int, sent, dropped int64) *Summary {
+		r := NewRecorder(Layout{Steps: oneStep().Steps, SamplePct: pct}, 1)
+		for range sent {
+			r.Shard(0).Request(Sample{Latency: millisecond, Status: 200, Complete: true})
+		}
+		r.Shard(0).Drop(Drop{N: dropped})
+		return r.Summary()
+	}
+	for _, c := range []struct {
+		name          string
+		nodes         []*Summary
+		gone          float64 // a percentile that must not exist
+		least, most   int64   // as the result tells
+		wantedPresent float64 // and one that must
+	}{
+		{"the thin one drops a third of all", []*Summary{part(100, 1000, 0), part(10, 1000, 1000)}, 67, 10, 100, 50},
+		{"the full one drops", []*Summary{part(10, 1000, 0), part(100, 1000, 1000)}, 67, 10, 100, 50},
+		{"three of them", []*Summary{part(20, 1000, 0), part(50, 1000, 0), part(10, 1000, 1000)}, 76, 10, 50, 40},
+		{"the same rates", []*Summary{part(10, 1000, 0), part(10, 1000, 1000)}, 67, 10, 0, 66},
+	} {
+		for range 2 {
+			m, err := Merge(c.nodes...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := m.Latency.PercentileAmong(c.gone, m.slower(m.Dropped)); ok {
+				t.Errorf("%s: p%v exists though it falls among the dropped", c.name, c.gone)
+			}
+			if _, ok := m.Latency.PercentileAmong(c.wantedPresent, m.slower(m.Dropped)); !ok {
+				t.Errorf("%s: p%v does not exist", c.name, c.wantedPresent)
+			}
+			res, err := NewResult(m, ScopeNode, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := res.summary()
+			if err != nil || res.SamplePct != c.least || res.SamplePctMost != c.most || back.slower(1000) != m.slower(1000) {
+				t.Errorf("%s: result says %d to %d %%, read back %d of 1000; %v", c.name, res.SamplePct, res.SamplePctMost, back.slower(1000), err)
+			}
+			c.nodes[0], c.nodes[len(c.nodes)-1] = c.nodes[len(c.nodes)-1], c.nodes[0]
+		}
+	}
+}
+
+// Nodes of one run fold the same labels; runs of one node add up.
+func TestFoldedLabelsOfNodesAndRuns(t *testing.T) {
+	a, b := &Summary{FoldedLabels: 20}, &Summary{FoldedLabels: 22}
+	m, err := Merge(a, b, a)
+	if err != nil || m.FoldedLabels != 22 {
+		t.Errorf("%d labels folded on three nodes, %v; want 22", m.FoldedLabels, err)
+	}
+	metrics := newTestMetrics(t)
+	for i := range keptRuns + 2 {
+		metrics.SetSummary(&Summary{RunID: fmt.Sprint(i), FoldedLabels: 2})
+	}
+	wantSeries(t, scrape(t, metrics), fmt.Sprintf("volley_histogram_labels_evicted_total %d", 2*(keptRuns+2)))
+}

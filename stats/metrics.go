@@ -102,6 +102,7 @@ func (m *Metrics) SetNode(state func() NodeState) {
 // addTotals adds what series without a run label need.
 func (s *Summary) addTotals(o *Summary) {
 	addCounters(s.counters(), o.counters())
+	s.FoldedLabels += o.FoldedLabels // which those of one run do not
 	s.ScheduleLag.Merge(&o.ScheduleLag)
 }
 

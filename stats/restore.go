@@ -132,7 +132,7 @@ func (r *Result) summary() (*Summary, error) {
 		RunID: r.RunID, ConfigVersion: r.ConfigVersion, StartedAt: r.StartedAt, Ended: true, Unit: r.Unit,
 		Elapsed: fromSeconds(r.DurationS), Planned: fromSeconds(r.DurationS), Warmup: fromSeconds(r.WarmupS), WarmupRequests: r.WarmupReqs, WarmupErrors: r.WarmupErrors,
 		StoppedBy: r.stopped().Cause, StoppedAfter: fromSeconds(r.stopped().AfterS),
-		Closed: r.Target.Iterations == nil, NoHistograms: r.PercentileSource == "off", SamplePct: r.SamplePct,
+		Closed: r.Target.Iterations == nil, NoHistograms: r.PercentileSource == "off", SamplePct: r.SamplePct, SampleMost: r.SamplePctMost,
 		Started: r.Started, Dropped: r.Dropped, Completed: r.Completed, Placed: r.Completed - r.Iterations, Interrupted: r.Interrupted,
 		LateNoWorker: r.LateStarts.NoWorker, LateCatchUp: r.LateStarts.CatchUp, LateGenerator: r.LateStarts.Generator,
 		Requests: r.Requests, Retried: r.Retried, BytesIn: r.BytesIn, BytesOut: r.BytesOut,

@@ -55,6 +55,8 @@ type Result struct {
 	// PercentileSource is "sampled" or "off" if histograms do not hold all.
 	PercentileSource string `json:"percentiles,omitempty"`
 	SamplePct        int64  `json:"sample_pct,omitempty"` // of requests in them
+	// SamplePctMost is the largest share if nodes differ; SamplePct is the smallest.
+	SamplePctMost int64 `json:"sample_pct_most,omitempty"`
 	// MemorySavingSinceS is since when of the run, in seconds, memory was short:
 	// new steps and scenarios are counted as "other", and phases are not recorded.
 	MemorySavingSinceS float64 `json:"memory_saving_since_s,omitempty"`

@@ -78,7 +78,10 @@ type Summary struct {
 	// Unit is load.unit, "" for iterations.
 	Unit string
 	// SamplePct is the share of requests in histograms, 0 or 100 for all.
-	SamplePct    int64
+	SamplePct int64
+	// SampleMost is the largest share of the nodes merged if they differ, else 0;
+	// SamplePct is then the smallest.
+	SampleMost   int64
 	NoHistograms bool // percentile tracking is off
 
 	DroppedThinking int64 // of Dropped, as far as the cause is known
@@ -216,7 +219,7 @@ func (st *StepStats) countStatus(code int, n int64) {
 	st.StatusCodes[code] += n
 }
 
-// counters lists all that adds up, in the order of the byte form.
+// counters lists all that adds up over nodes, in the order of the byte form.
 func (s *Summary) counters() []*int64 {
 	out := []*int64{
 		&s.Workers, &s.Started, &s.Dropped, &s.Completed, &s.Interrupted,
@@ -224,7 +227,7 @@ func (s *Summary) counters() []*int64 {
 		&s.BytesIn, &s.BytesOut, &s.ConnsNew, &s.ConnsReused, &s.Reconnects,
 		&s.UnresolvedVariables, &s.ExtractionsFailed,
 		&s.DroppedThinking, &s.DroppedWaiting, &s.DroppedEnd, &s.Downgrades, &s.LookupFailures,
-		&s.Placed, &s.InFlight, &s.FoldedLabels, &s.Histograms, &s.HistogramBytes,
+		&s.Placed, &s.InFlight, &s.Histograms, &s.HistogramBytes,
 		&s.WarmupRequests, &s.WarmupErrors,
 	}
 	for i := range s.Errors {
@@ -255,12 +258,24 @@ func (s *Summary) allHistograms() []*Histogram {
 	return out
 }
 
-// slower is how many samples of a histogram n dropped arrivals stand for.
+// slower is how many samples of a histogram n dropped arrivals stand for. Of
+// nodes that sample differently it is as many as if all were sampled like the
+// most: the dropped have at least the share of the samples that they have of the
+// arrivals, and no percentile exists whose rank may fall among them.
 func (s *Summary) slower(n int64) int64 {
-	return n * s.share() / 100
+	return n * s.most() / 100
 }
 
-// share is the percentage of requests that is in histograms.
+// most is the largest percentage of requests that a node has in histograms.
+func (s *Summary) most() int64 {
+	if s.SampleMost > 0 {
+		return s.SampleMost
+	}
+	return s.share()
+}
+
+// share is the percentage of requests that is in histograms, the smallest of all
+// nodes.
 func (s *Summary) share() int64 {
 	if s.SamplePct > 0 && s.SamplePct < 100 {
 		return s.SamplePct

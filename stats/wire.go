@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 4
+	wireVersion = 5
 )
 
 // What Decode accepts at most.
@@ -121,7 +121,9 @@ func (s *Summary) flags() []*bool {
 }
 
 // figures are counters that do not add up.
-func (s *Summary) figures() []*int64 { return []*int64{&s.SamplePct, &s.Pool.MaxIdlePerHost} }
+func (s *Summary) figures() []*int64 {
+	return []*int64{&s.SamplePct, &s.SampleMost, &s.FoldedLabels, &s.Pool.MaxIdlePerHost}
+}
 
 func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator

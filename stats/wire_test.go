@@ -55,7 +55,7 @@ func fullSummary() *Summary {
 	s.Unit, s.NoHistograms, s.Pool = "requests", true, Pool{Limited: true, MaxIdlePerHost: 4, IdleTimeout: time.Minute}
 	s.ThinkTimeScale, s.Scaled = 0.5, true
 	s.Generator.CPUPct, s.Generator.ThrottledPct = 42.5, 0.5
-	s.SavingSince = 4 * time.Second
+	s.SavingSince, s.SampleMost = 4*time.Second, 75
 	s.Generator.GCPauseP99, s.Generator.WakeupP99 = 100, 200
 	return s
 }
