@@ -284,14 +284,15 @@ func TestWhatHasNoRowsLeftIsNotDrawn(t *testing.T) {
 }
 
 // FuzzCSV: no text breaks a table, and a table that is written as CSV is the
-// same table.
+// same table, but for carriage returns before the end of a line, which
+// encoding/csv drops one at a time.
 func FuzzCSV(f *testing.F) {
 	for _, text := range []string{"a,b\n1,2\n", "a\n\"\"\n", "\ufeffa;b\n\"x\"\"y\n\",", "a,a\n1,2", "a\r\n\r\n1\r\n", "\"", "a\n\x00\xff\n"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := parseTable("csv", text, 1<<20)
-		if err != nil {
+		if err != nil || strings.Contains(strings.Join(written(got), ""), "\r\n") || strings.Contains(strings.Join(got.columns, ""), "\r\n") {
 			return
 		}
 		var again strings.Builder
