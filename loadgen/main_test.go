@@ -192,7 +192,7 @@ func head(s string) string { return s[:min(len(s), 1000)] }
 func job(id, document, base string) loadgen.Job {
 	doc := []byte(strings.ReplaceAll(document, "$BASE", base))
 	return loadgen.Job{
-		RunID: id, ConfigVersion: plan.Version(doc), Document: doc, NodeID: "node-a", Region: "local", Seed: 7,
+		RunID: id, ConfigVersion: plan.Version(doc), Document: doc, NodeID: "node-a", Region: "local", Seed: 7, Apart: true,
 		Client: loadgen.Client{ThinkTimeScale: 1},
 	}
 }
