@@ -29,6 +29,9 @@ func (n *Node) depart() Ending {
 	if n.raft == nil {
 		return n.stopAlone(ctx, ending)
 	}
+	if find(n.raft.Members(), n.self.ServerID) != nil {
+		n.identity.settle() // a member since a moment ago: it leaves as one
+	}
 	var withdrawal sync.WaitGroup
 	withdrawal.Go(n.withdraw) // beside the drain: discovery shall not name this node any more
 	defer withdrawal.Wait()

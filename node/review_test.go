@@ -187,3 +187,30 @@ func TestLeavingLeaderBeginsNoRun(t *testing.T) {
 		}
 	})
 }
+
+// TestNodesThatAreEndedAtTheElectionLeaveNothing: they are members since a
+// moment, and have not noticed all of it.
+func TestNodesThatAreEndedAtTheElectionLeaveNothing(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		arbiter := &memoryArbiter{}
+		c.tweak = func(o *Options) { o.Wire.Arbiter, o.Source, o.SourceName = arbiter, nil, SourceNone }
+		c.startAll()
+		c.waitLeader()
+		began := time.Now()
+		for _, h := range c.hosts {
+			h.cancel()
+		}
+		for _, h := range c.hosts {
+			<-h.done
+			if h.ending.ExitCode != ExitOK {
+				t.Errorf("%s ended with %d (%s)", h.addr, h.ending.ExitCode, h.ending.Reason)
+			}
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("they took %s", took)
+		}
+		if arbiter.standing != nil {
+			t.Errorf("the claim is left behind: %+v", arbiter.standing)
+		}
+	})
+}
