@@ -70,6 +70,10 @@ func environment(t *testing.T, more ...string) (result string) {
 }
 
 type resultFile struct {
+	Stopped *struct {
+		Cause  string  `json:"cause"`
+		AfterS float64 `json:"after_s"`
+	} `json:"stopped"`
 	Requests int64 `json:"requests"`
 	Due      int64 `json:"due"`
 	Started  int64 `json:"started"`
@@ -195,8 +199,33 @@ func TestSignalEndsAStandaloneRunWithItsReport(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("leaving took %s", took)
 	}
-	if r := readResult(t, result); r.Requests != count.Load() || r.Due != r.Started+r.Dropped {
+	r := readResult(t, result)
+	if r.Requests != count.Load() || r.Due != r.Started+r.Dropped {
 		t.Errorf("result %+v, the target counted %d", r, count.Load())
+	}
+	if r.Stopped == nil || r.Stopped.Cause != "signal" || r.Stopped.AfterS <= 0 || r.Stopped.AfterS > 30 {
+		t.Errorf("stopped %+v, want by a signal after some seconds of 60", r.Stopped)
+	}
+}
+
+func TestResultFileIsTriedBeforeTheLoad(t *testing.T) {
+	url, count := target(t)
+	environment(t, "RESULT_FILE="+filepath.Join(t.TempDir(), "missing", "r.json"))
+	var lines bytes.Buffer
+	if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitInvalid || count.Load() != 0 {
+		t.Errorf("exit code %d, %d requests; want %d and none", got, count.Load(), node.ExitInvalid)
+	}
+	if !strings.Contains(lines.String(), "RESULT_FILE") {
+		t.Errorf("it says:\n%s", &lines)
+	}
+}
+
+func TestHelpStartsNothing(t *testing.T) {
+	for _, args := range [][]string{{"demo", "-h"}, {"run", "--help"}, {"report", "-h"}, {"try", "-help"}} {
+		var out bytes.Buffer
+		if got := run(t.Context(), args, &out, io.Discard); got != node.ExitOK || out.String() != usage {
+			t.Errorf("%v: exit code %d, %q", args, got, out.String())
+		}
 	}
 }
 

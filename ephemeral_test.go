@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"volley/control"
 	"volley/node"
+	"volley/settings"
 )
 
 func TestEphemeral(t *testing.T) {
@@ -178,5 +180,19 @@ func TestRegistrationEndsWithTheProcess(t *testing.T) {
 	began := time.Now()
 	if code := p.signal(); code != node.ExitOK || time.Since(began) > 3*time.Second {
 		t.Errorf("exit code %d after %s", code, time.Since(began))
+	}
+}
+
+// TestRegistrationKeepsCredentialsToItself, also when nobody answers.
+func TestRegistrationKeepsCredentialsToItself(t *testing.T) {
+	set := settings.Settings{}
+	set.Registry.URL, set.Registry.Tags = "http://user:hush@127.0.0.1:1/web?k=hush", "{}"
+	r, err := newRegistrar(set, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.register(t.Context())
+	if err == nil || strings.Contains(err.Error()+r.shown, "hush") || !strings.Contains(r.shown, "127.0.0.1:1/web/api/v1/nodes/register") {
+		t.Errorf("%v; shown as %q", err, r.shown)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -151,7 +150,7 @@ func TestResultHasEveryNameOfTheContract(t *testing.T) {
 func TestReportWhileTheRunGoes(t *testing.T) {
 	url, count := target(t)
 	environment(t, "KEEP_ALIVE=true", "CONFIG_FILE="+withThresholds(t, writePlan(t, url, "3s"), `"errors < 1", "iterations >= 150"`))
-	log := &logBuffer{}
+	log := &lines{}
 	a := openAppLogging(t, log)
 	done := make(chan int, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -225,24 +224,6 @@ func wantReportLine(t *testing.T, log string) {
 	t.Errorf("no report line in\n%s", log)
 }
 
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // openAppLogging makes an app of the environment whose JSON log goes to a buffer.
 func openAppLogging(t *testing.T, log io.Writer) *app {
 	t.Helper()
@@ -277,7 +258,7 @@ scenarios:
   - name: s
     steps: [{name: get, request: {method: GET, path: /}, thinkTime: 200ms}]
 `, url)))
-	log := &logBuffer{}
+	log := &lines{}
 	a := openAppLogging(t, log)
 	if code := a.run(t.Context()); code != node.ExitOK {
 		t.Fatalf("exit code %d", code)
@@ -295,7 +276,7 @@ scenarios:
 func TestAnEngineThatDiesLeavesNoRunGoingOn(t *testing.T) {
 	url, count := target(t)
 	environment(t, "KEEP_ALIVE=true", "ENGINE_MODE=child", "CONFIG_FILE="+writePlan(t, url, "60s"))
-	a := openAppLogging(t, &logBuffer{})
+	a := openAppLogging(t, &lines{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan int, 1)

@@ -64,6 +64,9 @@ func TestPlanPostedWhileARunDrains(t *testing.T) {
 			t.Errorf("a third plan while the first run drains: %v", err)
 		}
 		c.ended(first)
+		if r := c.hosts[0].node.State().Run(first); !strings.Contains(r.Ending.Reason, "replaced by "+second) {
+			t.Errorf("the first run is over for the reason %q", r.Ending.Reason)
+		}
 		c.ended(second)
 	})
 }
