@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"volley/node"
 	"volley/settings"
 )
 
@@ -36,18 +37,23 @@ type addressing struct {
 	local   func() (map[netip.Addr]bool, error)
 	// route is the address that this machine would use towards host:port, and the one that it would reach.
 	route func(to string) (from, peer netip.Addr, err error)
-	warn  func(variable, text string)
+	// behind are the nodes that a name in DNS stands for at the moment, or the name.
+	behind func(name string) []string
+	// metadata is this machine's address as Google Compute Engine gives it.
+	metadata func() (netip.Addr, error)
+	warn     func(variable, text string)
 }
 
 func (a *app) addressing() addressing {
-	return addressing{resolve: lookup, local: localAddrs, route: route, warn: func(variable, text string) {
+	return addressing{resolve: lookup, local: localAddrs, route: route, behind: behind, metadata: metadataAddress, warn: func(variable, text string) {
 		a.log.Warn(text, "event", "settings_warning", "variable", variable)
 	}}
 }
 
 // advertised is host:port as others dial this node: as set, else the bind
 // address, else the listed address that is this machine's, else the interface
-// that reaches the peers, or the address that the Consul agent on this machine gives out.
+// that reaches the peers, or the address that the Consul agent on this machine,
+// or Google's metadata server, gives out.
 func (m addressing) advertised(set settings.Settings, bound net.Addr) (string, error) {
 	if set.Cluster.AdvertiseAddr != "" {
 		return set.Cluster.AdvertiseAddr, nil
@@ -64,9 +70,14 @@ func (m addressing) advertised(set settings.Settings, bound net.Addr) (string, e
 		return "", fmt.Errorf("find this machine's addresses: %w", err)
 	}
 	var ip netip.Addr
-	if set.Cluster.Discovery == "consul" {
+	switch set.Cluster.Discovery {
+	case "consul":
 		ip, err = m.besideAgent(set.Consul, local)
-	} else {
+	case "dns":
+		ip, err = m.amongPeers(m.behind(set.Cluster.Nodes[0]), port, local)
+	case "gce":
+		ip, err = m.metadata()
+	default:
 		ip, err = m.amongPeers(set.Cluster.Nodes, port, local)
 	}
 	if err != nil {
@@ -228,6 +239,27 @@ func lookup(host string) []netip.Addr {
 		ips[i] = ips[i].Unmap()
 	}
 	return ips
+}
+
+// behind asks once: the others, and this node itself, may not be listed yet.
+func behind(name string) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	addrs, err := node.Lookup(ctx, nil, name)
+	if err != nil || len(addrs) == 0 {
+		return []string{name}
+	}
+	return addrs
+}
+
+func metadataAddress() (netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	ip, err := node.GCEAddress(ctx)
+	if err != nil {
+		return ip, fmt.Errorf("%w: it runs on no such machine, or set CLUSTER_ADVERTISE_ADDR to host:port as other nodes dial this one", err)
+	}
+	return ip, nil
 }
 
 func localAddrs() (map[netip.Addr]bool, error) {

@@ -149,6 +149,45 @@ func TestAdvertisedBesideConsulAgent(t *testing.T) {
 	}
 }
 
+// Behind a name in DNS it is the address that is this machine's; as long as the
+// name says nothing, that of the default route.
+func TestAdvertisedBehindAName(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		addrs []string
+		want  string
+	}{
+		{"listed already", []string{"10.0.0.2:7000", "10.0.0.1:7000"}, "10.0.0.1:7000"},
+		{"not listed yet", []string{"10.0.0.2:7000"}, "10.0.0.1:7000"},
+		{"nobody is listed yet", nil, "10.0.0.1:7000"},
+	} {
+		m, _ := machine(t, nil)
+		m.behind = func(name string) []string {
+			if c.addrs == nil {
+				return []string{name}
+			}
+			return c.addrs
+		}
+		set := settings.Settings{Cluster: settings.Cluster{Discovery: "dns", Nodes: []string{"nodes.test:7000"}}}
+		if got, err := m.advertised(set, everywhere); err != nil || got != c.want {
+			t.Errorf("%s: got %q, %v; want %q", c.name, got, err, c.want)
+		}
+	}
+}
+
+// On Google Compute Engine it is what the metadata server says, whatever
+// network a container there sees.
+func TestAdvertisedOnGoogle(t *testing.T) {
+	google := parts.StartGoogle()
+	t.Cleanup(google.Stop)
+	t.Setenv("GCE_METADATA_HOST", google.Metadata(parts.Machine{Name: "load-aaaa", IP: "10.132.0.7"}, true))
+	m := new(app).addressing()
+	set := settings.Settings{Cluster: settings.Cluster{Discovery: "gce"}}
+	if got, err := m.advertised(set, everywhere); err != nil || got != "10.132.0.7:7000" {
+		t.Errorf("got %q, %v; want what the metadata server says", got, err)
+	}
+}
+
 // Where the agent itself is known as loopback, all is on one machine.
 func TestAdvertisedBesideLoopbackAgent(t *testing.T) {
 	server, err := parts.StartConsul(t.Context(), t.TempDir(), false)

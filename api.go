@@ -36,7 +36,7 @@ func (a *app) Submit(ctx context.Context, yaml []byte) (control.Accepted, error)
 	}
 	out := control.Accepted{RunID: s.RunID, ConfigVersion: s.Version, NodeID: s.NodeID, NodeName: s.NodeID}
 	if s.NodeID == a.self.NodeID {
-		out.NodeName = a.set.Node.Name
+		out.NodeName, out.Region = a.set.Node.Name, a.self.Region
 	}
 	return out, nil
 }
@@ -93,7 +93,7 @@ func apiError(err error) error {
 	case errors.Is(err, node.ErrInvalid):
 		return &control.InvalidPlanError{Problems: problemsIn(err.Error())}
 	case errors.Is(err, node.ErrConflict):
-		return fmt.Errorf("%w: %w", control.ErrConflict, err)
+		return fmt.Errorf("%w: %s", control.ErrConflict, strings.TrimSuffix(err.Error(), ": "+node.ErrConflict.Error()))
 	case errors.Is(err, node.ErrNoLeader):
 		return fmt.Errorf("%w: %w", control.ErrNoLeader, err)
 	}
@@ -117,8 +117,8 @@ func (a *app) Stop(ctx context.Context, tenant *string) (control.Stopped, error)
 	return out, nil
 }
 
-// Report returns the running or last result as JSON. In a cluster there is none
-// of a run before it is judged: until then only each node's own.
+// Report returns the running or last result as JSON: in a cluster the leader's,
+// from any node.
 func (a *app) Report(ctx context.Context, scope string) ([]byte, error) {
 	if scope == control.ScopeNode || !a.set.Cluster.Enabled && a.going() {
 		return orNone(a.results.lastOwn())
@@ -126,9 +126,6 @@ func (a *app) Report(ctx context.Context, scope string) ([]byte, error) {
 	body, err := a.node.Result(ctx)
 	if errors.Is(err, node.ErrNoLeader) {
 		return nil, fmt.Errorf("%w: %w", control.ErrNoLeader, err)
-	}
-	if err == nil && body == nil && a.set.Cluster.Enabled {
-		return nil, fmt.Errorf("%w: the nodes' parts are merged when the run has ended, by the leader, which keeps the result (?scope=node shows this node's part as it stands)", control.ErrNoResult)
 	}
 	return orNone(body, err)
 }
@@ -176,8 +173,12 @@ func (a *app) Health(context.Context) control.Health {
 			yaml := string(c.Document)
 			h.CurrentYAML = &yaml
 		}
+	case control.StateIdle:
+		if s := f.summary; s != nil && !s.Ended { // stopped, and what was begun is let finish
+			h.RPS, h.ErrorRatePct, h.Workers = f.pulse.rate, f.pulse.errors, int(s.Workers)
+		}
 	case control.StateStandby:
-		h.Workers = f.standing
+		h.RPS, h.ErrorRatePct, h.Workers = f.standby.rate, f.standby.errors, f.standing
 	}
 	return h
 }
@@ -218,7 +219,7 @@ func (a *app) nodeStateOf(s *node.State, phase string) string {
 
 func (a *app) describeRunning(h *control.Health, r *node.Run, f figures) {
 	if f.summary != nil && f.summary.RunID == r.ID {
-		h.RPS, h.ErrorRatePct, h.Workers = f.rate, f.errors, int(f.summary.Workers)
+		h.RPS, h.ErrorRatePct, h.Workers = f.pulse.rate, f.pulse.errors, int(f.summary.Workers)
 	}
 	start := a.node.StartOf(r.ID)
 	started := start.Unix()

@@ -6,16 +6,20 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"volley/control"
+	"volley/grpcsvc"
 	"volley/loadgen"
 	"volley/node"
+	"volley/otlp"
 	"volley/plan"
 	"volley/settings"
+	"volley/sources"
 	"volley/stats"
 )
 
@@ -25,7 +29,6 @@ const (
 	// standaloneDelay is the start lead where there is nobody to wait for:
 	// connections are opened in it.
 	standaloneDelay = 500 * time.Millisecond
-	recheckEvery    = 10 * time.Second
 	defaultPlan     = "/etc/volley/config.yaml"
 	controlDrain    = time.Second
 	abortTimeout    = 5 * time.Second
@@ -43,10 +46,16 @@ type app struct {
 	metrics *stats.Metrics
 	node    *node.Node
 	lag     *lagMeter
+	raft    *grpcsvc.Transport // nil standalone
 	memory  *loadgen.Memory
 	guard   *memoryGuard
 	child   *loadgen.Child // nil with the engine in this process
 	usage   cpuUsage
+	store   *sources.Store // nil with a local RESULT_FILE, or none, and without RENDEZVOUS
+	uploads *uploads       // to store
+	push    *otlp.Pusher   // nil where nobody is pushed to
+	drawn   drawing
+	project project
 
 	listeners listeners
 	control   *control.Server
@@ -59,11 +68,11 @@ type listeners struct{ control, metrics, cluster net.Listener }
 
 // newApp opens listeners and wires the parts. Its errors say what to change.
 func newApp(set settings.Settings, l logging) (*app, error) {
-	a := &app{logging: l, set: set, lag: &lagMeter{}, memory: loadgen.NewMemory(), guard: newMemoryGuard(l.log, set.Memory)}
-	if strings.HasPrefix(set.Run.ResultFile, "gs://") {
-		return nil, invalid(fmt.Errorf("RESULT_FILE %q: uploading is not in this version (a local path)", set.Run.ResultFile))
+	a := &app{logging: l, set: set, lag: &lagMeter{log: l.log}, memory: loadgen.NewMemory(), guard: newMemoryGuard(l.log, set.Memory)}
+	if err := checkAttempt(set.Job); err != nil {
+		return nil, err
 	}
-	if err := writable(set.Run.ResultFile); err != nil {
+	if err := errors.Join(a.checkResultFile(), a.checkRendezvous()); err != nil {
 		return nil, invalid(err)
 	}
 	if err := a.listen(); err != nil {
@@ -109,7 +118,7 @@ func (a *app) wire() error {
 	if err != nil {
 		return invalid(err)
 	}
-	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
+	a.self = node.Member{ServerID: node.NewServerID(a.set.Node.ID), Incarnation: node.NewIncarnation(), NodeID: a.set.Node.ID, Region: a.set.Node.Region, Weight: a.set.Cluster.Weight}
 	limit, cgroup := a.memory.Limit()
 	limits := limitsFor(limit, cgroup, a.set.Memory, a.set.Run.EngineMode == "child")
 	a.guard.mark.collects = limits.keeps(limit, a.set.Memory.CriticalPct)
@@ -122,12 +131,12 @@ func (a *app) wire() error {
 		return invalid(err)
 	}
 	opt := node.Options{
-		Source: source.Source, SourceName: source.name, SourceHash: source.hash, RecheckEvery: recheckEvery,
+		Source: source.Source, SourceName: source.name, SourceHash: source.hash, Watch: source.watch,
 		ConfigTimeout: a.set.Source.Timeout, StartDelay: standaloneDelay, KeepAlive: a.set.Run.KeepAlive,
 		Ephemeral: a.set.Ephemeral.On, ScrapeDelay: a.set.Ephemeral.ScrapeDelay,
 		Data:         dataFiles{source.Source, a.set.Run.DataDir},
 		DrainTimeout: drainTimeout, Expect: 1, Name: a.set.Cluster.ServiceName, Log: a.log,
-		About: limits.apply(limit, a.set.Memory),
+		About: append([]any{"gomaxprocs", runtime.GOMAXPROCS(0)}, limits.apply(limit, a.set.Memory)...), Now: func() time.Time { return time.Now().Add(a.set.ClockShift) },
 	}
 	if a.set.Cluster.Enabled {
 		a.warnIgnored()
@@ -139,30 +148,51 @@ func (a *app) wire() error {
 		engine: engine, self: a.self, tenant: a.set.Node.Tenant, clustered: a.set.Cluster.Enabled, metrics: a.metrics, log: a.log, client: clientOf(a.set), recording: recordingOf(a.set.Memory),
 		rotation: a.set.Memory.Rotation, dataDir: a.set.Run.DataDir, standbyRequest: standbyRequest(a.set), jobs: map[string]prepared{}, playing: map[string]*playing{},
 	}
+	a.runner.ahead = a.set.ClockShift
+	if a.set.Job.Task() {
+		if a.runner.task, err = a.beTask(); err != nil {
+			return invalid(err)
+		}
+		if a.runner.task.meeting != nil {
+			opt.Meet = a.meet
+		}
+	}
+	if a.raft != nil {
+		a.runner.begins = a.raft.RestartContactGap
+	}
 	a.guard.engine, a.guard.end, a.guard.busy = engine, a.runner.starve, a.runner.busy
 	a.guard.use = func() loadgen.MemoryUse { return a.memory.Use(a.processes()...) }
 	if !a.set.Cluster.Enabled {
 		a.runner.abort = a.abortRun
 	}
 	a.results = &results{
-		logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, abortedBy: a.runner.abortedBy, offset: func() time.Duration { return a.node.ClockOffset() },
-		thresholds: a.runner.judged, interval: a.runner.interval, newest: a.runner.newest,
+		logging: a.logging, self: a.self, file: a.set.Run.ResultFile, leads: func() bool { return a.node.Leads() }, offset: func() (offset, bound time.Duration) { return a.node.ClockOffset() },
+		thresholds: a.runner.judged, interval: a.runner.interval, newest: a.runner.newest, uploads: a.uploads, task: a.runner.task, part: a.set.Job.Task() && *a.set.Job.Count > 1,
 	}
 	if !a.set.Cluster.Enabled {
 		a.results.soFar = a.runner.soFar
 	}
 	opt.Self, opt.Runner = a.self, a.runner
 	opt.Hooks = node.Hooks{
-		Check: a.check, Judge: a.results.judge, Own: a.results.keepOwn, Result: a.results.judged, Standby: a.runner.standBy,
+		Check: a.check, Judge: a.results.judge, Live: a.results.live, Observe: a.results.observe, Own: a.results.keepOwn, Result: a.results.judged, Standby: a.runner.standBy,
 	}
 	if a.node, err = node.New(opt); err != nil {
 		return err
 	}
 	a.metrics.SetNode(a.nodeState)
-	a.control = control.New(control.Options{
+	if a.set.Cluster.Enabled {
+		a.metrics.SetMerged(func() *stats.Summary { return a.results.ofAll(a.node.Lead()) })
+	}
+	a.control, err = control.New(control.Options{
 		App: a, Metrics: a.metrics.Handler(), Token: a.set.Control.Token.Reveal(), HealthAuth: a.set.Control.HealthAuth, Log: a.log,
-		Drain: controlDrain,
+		Drain: controlDrain, Project: a.project.name,
 	})
+	if err != nil {
+		return err
+	}
+	if a.project.known(a.set.Log.Project); a.set.OnGoogle() && a.set.Log.Project == "" {
+		a.loops = append(a.loops, func(ctx context.Context) error { return a.project.ask(ctx, a.log) })
+	}
 	if a.set.Registry.Registers() {
 		registrar, err := newRegistrar(a.set, a.log)
 		if err != nil {
@@ -175,7 +205,7 @@ func (a *app) wire() error {
 	if a.listeners.metrics != nil {
 		a.loops = append(a.loops, func(ctx context.Context) error { return a.control.RunMetrics(ctx, a.listeners.metrics) })
 	}
-	return nil
+	return a.openPush(build.Version)
 }
 
 // openEngine makes the load engine where ENGINE_MODE says: by default a child
@@ -210,36 +240,30 @@ func (a *app) stays() bool {
 // parse reads a plan and refuses what this node cannot measure.
 func (a *app) parse(document []byte) (*plan.Plan, []plan.Warning, error) {
 	if !a.set.Memory.Percentiles {
-		return plan.ParseWithoutPercentiles(document)
+		return plan.ParseWithoutPercentiles(document, a.self.NodeID)
 	}
 	return plan.Parse(document)
 }
 
 // abortRun ends a run that a threshold with abortOnFail has failed.
 func (a *app) abortRun(runID string, failed stats.ThresholdResult) {
-	a.log.Error("threshold failed, the run ends: "+failed.Expr, "event", "threshold_failed", "run_id", runID)
+	a.tellAborting(runID, failed)
 	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
 	defer cancel()
-	if err := a.node.StopRun(ctx, runID, "threshold", node.ExitFailed); err != nil {
+	if err := a.node.StopRun(ctx, runID, node.Stop{Cause: node.CauseThreshold, Detail: failed.Expr, ExitCode: node.ExitFailed}); err != nil {
 		a.log.Warn("cannot end the run: "+err.Error(), "run_id", runID)
 	}
 }
 
-// checkThresholds refuses what a cluster cannot judge on merged final reports.
-func (a *app) checkThresholds(p *plan.Plan) error {
-	if !a.set.Cluster.Enabled {
-		return nil
-	}
+// notInCluster lists what a leader that takes over in mid-run could not judge.
+func notInCluster(p *plan.Plan) (lines []string) {
 	for i, t := range p.Thresholds {
-		c, ok := t.Condition()
-		switch {
-		case t.AbortOnFail:
-			return fmt.Errorf("thresholds[%d].abortOnFail: not in a cluster in this version (standalone runs have it)", i)
-		case ok && !stats.Replayable(&c):
-			return fmt.Errorf("thresholds[%d]: %q: over last on a step or scenario, or on service, ok or iteration figures: not in a cluster in this version", i, t.Expr)
+		if onlyLive(t) {
+			lines = append(lines, fmt.Sprintf("thresholds[%d]: %q: over last on a step or scenario, or on service, ok or iteration figures: "+
+				"not in a cluster in this version (latency and counts of the whole run, or no over last)", i, t.Expr))
 		}
 	}
-	return nil
+	return lines
 }
 
 // check validates a document for a node: it must parse, and this version must
@@ -249,17 +273,26 @@ func (a *app) check(document []byte) (node.Checked, error) {
 	if err != nil {
 		return node.Checked{}, err
 	}
-	if notes := loadgen.Unsupported(p); len(notes) > 0 {
-		return node.Checked{}, plan.Locate(document, strings.Join(notes, "\n"))
+	refused := loadgen.Unsupported(p)
+	if a.set.Cluster.Enabled {
+		refused = append(refused, notInCluster(p)...)
 	}
-	if err := a.checkThresholds(p); err != nil {
-		return node.Checked{}, plan.Locate(document, err.Error())
+	if err := a.checkTask(p); err != nil {
+		refused = append(refused, err.Error())
+	}
+	if len(refused) > 0 {
+		return node.Checked{}, plan.Locate(document, strings.Join(refused, "\n"))
 	}
 	c := node.Checked{
 		Version: plan.Version(document), RunID: p.Metadata.RunID, Tenant: p.Metadata.Tenant, StayUp: p.Standby != nil,
 		Standby: p.Standby != nil && p.Standby.RPS > 0 && p.Standby.Workers > 0,
 		Files:   p.FileNames(), Seed: p.Config.Seed, Duration: p.Config.Duration, Grace: p.Config.GracefulStop,
-		Load: func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
+		Divided:  together(p),
+		Arrivals: func(seed int64, at time.Duration) int64 { return loadgen.Arrivals(p, seed, at) },
+		Load:     func(nodes int) string { return inWords(p, a.set.Run.ThinkTimeScale, nodes) },
+	}
+	if a.set.Job.Task() {
+		a.shapeTask(&c, p)
 	}
 	if c.Tenant == "" {
 		c.Tenant = a.set.Node.Tenant
@@ -289,23 +322,41 @@ func (a *app) run(ctx context.Context) int {
 	nodeCtx, endNode := context.WithCancel(ctx)
 	defer endNode()
 	defer context.AfterFunc(gctx, endNode)()
+	if a.uploads != nil {
+		defer context.AfterFunc(ctx, a.uploads.hurry)()
+	}
+	if a.push != nil {
+		defer context.AfterFunc(ctx, func() { a.push.HurryAfter(lastUpload) })()
+	}
 	ending := a.node.Run(nodeCtx)
 	if verdict := ending.ExitCode == node.ExitOK || ending.ExitCode == node.ExitFailed; verdict && !a.stays() && a.runner.hasStarved() {
 		ending = node.Ending{ExitCode: node.ExitFailure, Reason: ending.Reason + ", but memory ran out on this node"}
 	}
 	failed := gctx.Err() != nil && loops.Err() == nil
-	a.selfDestruct()
 	stop()
 	err := g.Wait()
+	if a.uploads != nil {
+		a.uploads.settle()
+		if a.uploads.owes() && (ending.ExitCode == node.ExitOK || ending.ExitCode == node.ExitFailed) {
+			ending = node.Ending{ExitCode: node.ExitFailure, Reason: ending.Reason + ", but the task's result is not where the tasks have met (RENDEZVOUS)"}
+		}
+	}
+	a.selfDestruct() // by now all that this node has to tell is told
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Error(err.Error(), "event", "part_failed")
 		if failed {
 			return node.ExitFailure
 		}
 	}
-	if ending.ExitCode == node.ExitOK {
+	if first, rest, more := strings.Cut(ending.Reason, "\n"); more && !a.set.Cluster.Enabled { // in a cluster only the leader has said them all
+		ending.Reason = fmt.Sprintf("%s (and %d more, above)", first, 1+strings.Count(rest, "\n"))
+	}
+	switch {
+	case ending.ExitCode == node.ExitOK:
 		a.log.Info("exit: "+ending.Reason, "event", "exit", "exit_code", ending.ExitCode)
-	} else {
+	case ending.ExitCode == node.ExitStopped, a.told.Load(): // it was wanted, or its cause has been told as an error
+		a.log.Warn("exit: "+ending.Reason, "event", "exit", "exit_code", ending.ExitCode)
+	default:
 		a.log.Error("exit: "+ending.Reason, "event", "exit", "exit_code", ending.ExitCode)
 	}
 	return ending.ExitCode
@@ -324,7 +375,7 @@ func (a *app) nodeState() stats.NodeState {
 	s := stats.NodeState{
 		NodeID: st.NodeID, Region: st.Region, State: st.State, Phase: st.Phase, Clustered: st.ClusterEnabled,
 		LeaderChanges: a.node.LeaderChanges(), Term: st.Term, Members: map[string]int{}, ClockOffsets: map[string]time.Duration{},
-		ControlLag: a.lag.last(), Process: a.guard.process(a.memory, a.processes()),
+		ControlLag: a.lag.last(time.Now()), Process: a.guard.process(a.memory, a.processes()),
 	}
 	if st.Config != nil {
 		s.ConfigVersion, s.ConfigSource, s.ConfigRevision = st.Config.Version, st.Config.Source, st.Config.Revision
@@ -332,6 +383,9 @@ func (a *app) nodeState() stats.NodeState {
 	for _, m := range st.Members {
 		s.Members[m.Suffrage]++
 		s.ClockOffsets[m.NodeID] = time.Duration(m.ClockOffsetMs * float64(time.Millisecond))
+	}
+	if a.raft != nil {
+		s.ContactGap = a.raft.ContactGap()
 	}
 	for k, n := range a.node.Attempts() {
 		s.DeliveryAttempts = append(s.DeliveryAttempts, stats.DeliveryAttempts{Node: k.Node, Result: k.Result, N: int64(n)})

@@ -18,6 +18,7 @@ import (
 
 	"volley/loadgen"
 	"volley/node"
+	"volley/settings"
 )
 
 func TestMain(m *testing.M) {
@@ -26,6 +27,10 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == targetCommand {
 		serveTarget()
+	}
+	if len(os.Args) > 1 && os.Args[1] == volleyCommand {
+		os.Args = append(os.Args[:1], os.Args[2:]...)
+		main()
 	}
 	os.Exit(m.Run())
 }
@@ -86,6 +91,9 @@ type resultFile struct {
 
 func readResult(t *testing.T, path string) resultFile {
 	t.Helper()
+	if report, err := os.ReadFile(strings.TrimSuffix(path, ".json") + ".html"); err != nil || !bytes.HasPrefix(report, []byte("<!doctype html>")) {
+		t.Errorf("the report beside %s: %v, %.100q", path, err, report)
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -210,13 +218,29 @@ func TestSignalEndsAStandaloneRunWithItsReport(t *testing.T) {
 
 func TestResultFileIsTriedBeforeTheLoad(t *testing.T) {
 	url, count := target(t)
-	environment(t, "RESULT_FILE="+filepath.Join(t.TempDir(), "missing", "r.json"))
-	var lines bytes.Buffer
-	if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitInvalid || count.Load() != 0 {
-		t.Errorf("exit code %d, %d requests; want %d and none", got, count.Load(), node.ExitInvalid)
+	folder := t.TempDir()
+	for _, file := range []string{filepath.Join(folder, "missing", "r.json"), folder, filepath.Join(folder, "results") + "/"} {
+		environment(t, "RESULT_FILE="+file)
+		var lines bytes.Buffer
+		if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitInvalid || count.Load() != 0 {
+			t.Errorf("%s: exit code %d, %d requests; want %d and none", file, got, count.Load(), node.ExitInvalid)
+		}
+		if !strings.Contains(lines.String(), "RESULT_FILE") {
+			t.Errorf("%s: it says:\n%s", file, &lines)
+		}
 	}
-	if !strings.Contains(lines.String(), "RESULT_FILE") {
-		t.Errorf("it says:\n%s", &lines)
+}
+
+// Scripts of the predecessor say --config, which it ignored.
+func TestPlanByFlag(t *testing.T) {
+	url, count := target(t)
+	plan := writePlan(t, url, "200ms")
+	for _, args := range [][]string{{"--config", plan}, {"-config=" + plan}, {"run", "--config", plan}} {
+		environment(t)
+		before := count.Load()
+		if code := run(t.Context(), args, io.Discard, io.Discard); code != node.ExitOK || count.Load() == before {
+			t.Errorf("%q: exit code %d, %d requests", args, code, count.Load()-before)
+		}
 	}
 }
 
@@ -263,7 +287,7 @@ func TestPlanThatThisVersionCannotRunIsRefusedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(plan, bytes.Replace(b, []byte("workers: 4"), []byte("workers: 4, client: own"), 1), 0o600); err != nil {
+	if err := os.WriteFile(plan, bytes.Replace(b, []byte("workers: 4"), []byte("workers: 4, client: own, http: 2"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	environment(t)
@@ -285,13 +309,55 @@ func TestPlanThatThisVersionCannotRunIsRefusedWhole(t *testing.T) {
 func TestTakenPortExits1(t *testing.T) {
 	url, _ := target(t)
 	addr := strings.TrimPrefix(url, "http://")
-	environment(t, "CLUSTER_HEALTH_ADDR="+addr)
-	var lines bytes.Buffer
-	if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitFailure {
-		t.Errorf("exit code %d, want %d", got, node.ExitFailure)
+	for _, name := range []string{"METRICS_ADDR", "CLUSTER_HEALTH_ADDR"} {
+		environment(t, name+"="+addr)
+		var lines bytes.Buffer
+		if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitFailure {
+			t.Errorf("%s: exit code %d, want %d", name, got, node.ExitFailure)
+		}
+		if !strings.Contains(lines.String(), name+": listen tcp") {
+			t.Errorf("the message does not name %s: %s", name, lines.String())
+		}
 	}
-	if !strings.Contains(lines.String(), "CLUSTER_HEALTH_ADDR") {
-		t.Errorf("the message does not name the variable: %s", lines.String())
+}
+
+// TestFaultyCertificatesNameTheirVariable: which of many files is at fault.
+func TestFaultyCertificatesNameTheirVariable(t *testing.T) {
+	junk := filepath.Join(t.TempDir(), "junk.pem")
+	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, variables := range map[string][]string{
+		"CLUSTER_TLS_CA, CLUSTER_TLS_CERT, CLUSTER_TLS_KEY: CA certificate " + junk:                                                  {"CLUSTER_TLS_CA=" + junk, "CLUSTER_TLS_CERT=" + junk, "CLUSTER_TLS_KEY=" + junk, "CLUSTER_CONFIG_SOURCE=none"},
+		"CONSUL_CACERT, CONSUL_CAPATH, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY: Error loading CA File: Couldn't parse PEM in: " + junk: {"CONSUL_CACERT=" + junk, "CLUSTER_CONFIG_SOURCE=consul-kv", "CONSUL_ADDR=https://127.0.0.1:1"},
+	} {
+		t.Run(variables[0], func(t *testing.T) {
+			environment(t, append(variables, "CLUSTER_ENABLED=true", "CLUSTER_BIND_ADDR=127.0.0.1:0")...)
+			var lines bytes.Buffer
+			if got := run(t.Context(), nil, io.Discard, &lines); got != node.ExitInvalid || !strings.Contains(lines.String(), want) || !strings.Contains(lines.String(), "accepted: PEM") {
+				t.Errorf("exit code %d, want 104 and %q:\n%s", got, want, &lines)
+			}
+		})
+	}
+}
+
+// TestDemoLeavesTheNodeOfThisMachineAlone: the environment may be that of a node.
+func TestDemoLeavesTheNodeOfThisMachineAlone(t *testing.T) {
+	environment(t, "CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=file", "CONFIG_FILE="+planFileIn(t, wantsP95), "CLUSTER_CONFIG_WATCH=true", "CLUSTER_DATA_DIR="+t.TempDir(),
+		"CLUSTER_MAX_CLOCK_ERROR=1ms", "CLUSTER_WEIGHT=3")
+	base, _, err := settings.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base.Job.Index, base.Job.Count = new(int), new(int)
+	set := demoSettings(base, "a", []string{"127.0.0.1:1"}, 0, "demo.yaml")
+	if set.Cluster.DataDir != "" || set.Source.Watch || set.Job.Task() || set.Cluster.MaxClockError != 0 || set.Cluster.Weight != 1 {
+		t.Errorf("a node of the demo takes the machine's own settings: %+v, %+v", set.Cluster, set.Source)
+	}
+	environment(t, "CLUSTER_ENABLED=", "LOG_LEVEL=loud")
+	var lines bytes.Buffer
+	if got := run(t.Context(), []string{"demo"}, io.Discard, &lines); got != node.ExitInvalid || !strings.Contains(lines.String(), "LOG_LEVEL") {
+		t.Errorf("exit code %d, want 104: %s", got, &lines)
 	}
 }
 
@@ -315,6 +381,69 @@ func TestMigrateRoundTrip(t *testing.T) {
 	}
 }
 
+// TestVariablesWithoutEffectAreNamed: a variable that changes nothing of the
+// run is most likely a mistake.
+func TestVariablesWithoutEffectAreNamed(t *testing.T) {
+	url, count := target(t)
+	environment(t, "TARGET_URL="+url, "LOAD_MODEL_TYPE=Rps", "TARGET_RPS=20", "TEST_DURATION=200ms", "MAX_RPS=9", "SEND_JSON=yes", "JSON_PAYLOAD={}", "API_AUTH_TOKEN=hush")
+	for _, args := range [][]string{nil, {"migrate"}, {writePlan(t, url, "200ms")}} {
+		var log lines
+		if code := run(t.Context(), args, io.Discard, &log); code != node.ExitOK {
+			t.Fatalf("%v: exit code %d\n%s", args, code, &log)
+		}
+		for _, want := range []string{"MAX_RPS has no effect: load.model is rps", "SEND_JSON has no effect", `"API_AUTH_TOKEN":"<secret>"`, `"event":"settings"`} {
+			setting := strings.HasPrefix(want, `"`)
+			if migrates := args != nil && args[0] == "migrate"; strings.Contains(log.String(), want) == (setting && migrates) {
+				t.Errorf("%v: says %q: %v\n%s", args, want, !(setting && migrates), &log)
+			}
+		}
+	}
+	if count.Load() == 0 {
+		t.Error("nothing was sent")
+	}
+}
+
+func TestClientAsTheEnvironmentSays(t *testing.T) {
+	pem := writePlan(t, "http://h", "1s") // it is not read here
+	for _, c := range []struct {
+		variable string
+		seen     func(loadgen.Client) bool
+	}{
+		{"TCP_NODELAY=false", func(c loadgen.Client) bool { return c.TCPDelay }},
+		{"PROXY_FROM_ENV=1", func(c loadgen.Client) bool { return c.ProxyFromEnv }},
+		{"THINK_TIME_SCALE=0.5", func(c loadgen.Client) bool { return c.ThinkTimeScale == 0.5 }},
+		{"PLAN_ENV=CLUSTER_NODE_ID", func(c loadgen.Client) bool { return c.Env["CLUSTER_NODE_ID"] == "n" }},
+		{"CLIENT_CERT_PATH=" + pem, func(c loadgen.Client) bool { return c.ClientCertPath == pem }},
+		{"CLIENT_KEY_PATH=" + pem, func(c loadgen.Client) bool { return c.ClientKeyPath == pem }},
+	} {
+		client := func(vars ...string) loadgen.Client {
+			environment(t, vars...)
+			set, _, err := settings.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return clientOf(set)
+		}
+		name, _, _ := strings.Cut(c.variable, "=")
+		if strings.HasPrefix(name, "CLIENT_") {
+			environment(t, "CLIENT_CERT_PATH="+pem, "CLIENT_KEY_PATH="+pem)
+			if !c.seen(client()) {
+				t.Errorf("%s has no effect", c.variable)
+			}
+			environment(t, "CLIENT_CERT_PATH=", "CLIENT_KEY_PATH=")
+			continue
+		}
+		if c.seen(client()) || !c.seen(client(c.variable)) {
+			t.Errorf("%s has no effect", c.variable)
+		}
+		alone := name == "TCP_NODELAY" // in a cluster the leader's plan alone describes the load
+		if clustered := c.seen(client("CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=none")); clustered == alone {
+			t.Errorf("%s in a cluster: %v", c.variable, clustered)
+		}
+		environment(t, name+"=", "CLUSTER_ENABLED=", "CLUSTER_CONFIG_SOURCE=")
+	}
+}
+
 func TestCommands(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
@@ -328,6 +457,13 @@ func TestCommands(t *testing.T) {
 		{[]string{"fly"}, 104, "", `unknown command "fly"`},
 		{[]string{"validate"}, 104, "", "takes one plan"},
 		{[]string{"run", "a.yaml", "b.yaml"}, 104, "", "one plan, not 2"},
+		{[]string{"--config", "a.yaml", "b.yaml"}, 104, "", "one plan, not 2"},
+		{[]string{"run", "--config"}, 104, "", "--config takes a plan"},
+		{[]string{"--config="}, 104, "", "--config takes a plan"},
+		{[]string{"run", "--bogus"}, 104, "", "run has no option --bogus"},
+		{[]string{"demo", "--nodes", "5"}, 104, "", "demo takes no argument, not --nodes 5"},
+		{[]string{"env", "CLUSTER_NODES"}, 104, "", "env takes no argument"},
+		{[]string{"--version", "x"}, 104, "", "--version takes no argument"},
 	} {
 		var out, errOut bytes.Buffer
 		if got := run(t.Context(), tt.args, &out, &errOut); got != tt.code {

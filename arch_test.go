@@ -46,10 +46,14 @@ func rooms() map[string]room {
 		"plan":     {banned: []string{raft, boltdb, grpc, consul, google, googleAPI, envconfig, "net/http", "net/rpc", "net/smtp", "crypto/tls"}},
 		"stats":    {ours: []string{"plan"}, banned: []string{raft, boltdb, grpc, envconfig}},
 		"sources":  {banned: []string{raft, boltdb, grpc, envconfig}},
+		"meeting":  {ours: []string{"sources"}, banned: []string{raft, boltdb, grpc, consul, google, googleAPI, envconfig}},
 		"loadgen":  {ours: []string{"plan", "stats"}, banned: []string{raft, boltdb, grpc, consul, google, googleAPI, envconfig}},
 		"node":     {banned: []string{grpc, envconfig}},
-		"grpcsvc":  {ours: []string{"node", "stats"}, banned: []string{envconfig}},
-		"control":  {ours: []string{"stats"}, banned: []string{raft, boltdb, grpc, envconfig}},
+		"door":     {banned: []string{raft, boltdb, grpc, consul, google, googleAPI, envconfig}},
+		"grpcsvc":  {ours: []string{"door", "node", "stats"}, banned: []string{envconfig}},
+		"otlp":     {ours: []string{"stats"}, banned: []string{raft, boltdb, consul, google, googleAPI, envconfig}},
+		"page":     {ours: []string{"stats"}, banned: []string{raft, boltdb, grpc, consul, google, googleAPI, envconfig, "net/http"}},
+		"control":  {ours: []string{"door", "page", "stats"}, banned: []string{raft, boltdb, grpc, envconfig}},
 		"e2e":      {ours: []string{"grpcsvc/pb"}, banned: []string{envconfig}},
 	}
 }
@@ -266,7 +270,7 @@ func TestTheRulesSeeViolations(t *testing.T) {
 		{"loadgen", "volley/stats", true}, {"loadgen", "google.golang.org/grpc/codes", false}, {"loadgen", "cloud.google.com/go/storage", false},
 		{"node", "github.com/hashicorp/raft", true}, {"node", "github.com/hashicorp/raft-boltdb/v2", true}, {"node", "google.golang.org/grpc", false}, {"node", "volley/plan", false},
 		{"grpcsvc", "volley/node", true}, {"grpcsvc", "volley/grpcsvc/pb", true}, {"grpcsvc", "volley/loadgen", false},
-		{"control", "volley/stats", true}, {"control", "volley/settings", false}, {"control", "github.com/hashicorp/raft-boltdb/v2", false},
+		{"control", "volley/stats", true}, {"control", "volley/page", true}, {"page", "volley/stats", true}, {"page", "net/http", false}, {"stats", "volley/page", false}, {"control", "volley/settings", false}, {"control", "github.com/hashicorp/raft-boltdb/v2", false},
 		{"settings", "volley/plan", false}, {"settings", envconfig, true}, {"node", envconfig, false},
 		{"helpers", "fmt", false},
 	} {

@@ -38,38 +38,57 @@ func (a *app) joinCluster(opt *node.Options) error {
 		return invalid(err)
 	}
 	opt.StartDelay, opt.FormTimeout, opt.ReapAfter = cl.StartDelay, cl.FormTimeout, cl.ReapAfter
-	opt.MaxClockError, opt.Hold = cl.MaxClockError, cl.OnAbort == "hold"
+	opt.MaxClockError, opt.IsolationGrace, opt.Hold, opt.Follow = cl.MaxClockError, cl.IsolationGrace, cl.OnAbort == "hold", a.set.Source.Watch
 	opt.Identity = &node.Identity{}
+	if cl.DataDir != "" {
+		if err := a.openDisk(opt); err != nil {
+			return err
+		}
+	}
 	return a.openWire(opt)
+}
+
+// openDisk makes this process the member that its directory is of.
+func (a *app) openDisk(opt *node.Options) error {
+	disk, err := node.OpenDisk(a.set.Cluster.DataDir, a.set.Node.ID, a.set.Cluster.ServiceName, a.log)
+	if err != nil {
+		return invalid(err)
+	}
+	a.closers = append(a.closers, func() {
+		if err := disk.Close(); err != nil {
+			a.log.Warn("CLUSTER_DATA_DIR: " + err.Error())
+		}
+	})
+	a.self.ServerID, opt.Disk, opt.Identity = disk.ServerID(), disk, disk.Identity()
+	return nil
 }
 
 func (a *app) openWire(opt *node.Options) error {
 	cl := a.set.Cluster
 	token := cl.Token.Reveal()
 	server := grpcsvc.Options{Token: token, Log: a.log}
-	client := grpcsvc.ClientOptions{Token: token}
+	client := grpcsvc.ClientOptions{Token: token, Log: a.log}
 	raftWire := grpcsvc.TransportOptions{
-		ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token,
+		ServerID: a.self.ServerID, ClusterID: opt.Identity.ClusterID, Addr: a.self.Addr, Token: token, Log: a.log,
 		OnMisdirected: func(target raft.ServerID, _ raft.ServerAddress) { a.node.Misdirected(string(target)) },
 	}
 	if cl.TLSCA != "" {
-		var err error
-		if server.TLS, client.TLS, err = grpcsvc.LoadTLS(cl.TLSCA, cl.TLSCert, cl.TLSKey); err != nil {
-			return invalid(err)
+		papers, err := grpcsvc.LoadTLS(cl.TLSCA, cl.TLSCert, cl.TLSKey, a.log)
+		if err != nil {
+			return invalid(fmt.Errorf("CLUSTER_TLS_CA, CLUSTER_TLS_CERT, CLUSTER_TLS_KEY: %w", err))
 		}
-		raftWire.TLS = client.TLS
+		server.TLS, client.TLS, raftWire.TLS = papers.Server, papers.Client, papers.Client
+		a.loops = append(a.loops, papers.Run)
 	}
 	calls := grpcsvc.NewClient(client)
 	a.closers = append(a.closers, calls.Close)
-	transport := grpcsvc.NewTransport(raftWire)
-	a.closers = append(a.closers, func() { transport.Close() })
-	opt.Wire = &node.Wire{Greeter: calls, Courier: calls, Upstream: calls, Transport: transport, Discovery: node.Static(cl.Nodes)}
-	if cl.Discovery == "consul" {
-		if err := a.discoverByConsul(opt.Wire); err != nil {
-			return err
-		}
+	a.raft = grpcsvc.NewTransport(raftWire)
+	a.closers = append(a.closers, func() { a.raft.Close() })
+	opt.Wire = &node.Wire{Greeter: calls, Courier: calls, Upstream: calls, Transport: a.raft}
+	if err := a.discover(opt.Wire); err != nil {
+		return err
 	}
-	server.Transport = transport
+	server.Transport = a.raft
 	a.loops = append(a.loops, func(ctx context.Context) error {
 		server.Handler = a.node // made after the wire that it is reached by
 		return grpcsvc.NewServer(server).Serve(ctx, a.listeners.cluster)
@@ -77,12 +96,28 @@ func (a *app) openWire(opt *node.Options) error {
 	return nil
 }
 
-func (a *app) discoverByConsul(w *node.Wire) error {
-	client, err := consulClient(a.set.Consul)
+// discover wires how this node finds others.
+func (a *app) discover(w *node.Wire) error {
+	cl := a.set.Cluster
+	host, port, err := net.SplitHostPort(a.self.Addr)
 	if err != nil {
 		return invalid(err)
 	}
-	host, _, err := net.SplitHostPort(a.self.Addr)
+	switch cl.Discovery {
+	case "consul":
+		return a.discoverByConsul(w, host)
+	case "dns":
+		w.Discovery, w.Enough = node.NewDNS(nil, cl.Nodes[0], a.self.Addr), settings.CheckExpect
+	case "gce":
+		w.Discovery, w.Enough = node.NewGCE(node.GCEConfig{Label: cl.GCELabel, Port: port, Endpoint: cl.GCEEndpoint}), settings.CheckExpect
+	default:
+		w.Discovery = node.Static(cl.Nodes)
+	}
+	return nil
+}
+
+func (a *app) discoverByConsul(w *node.Wire, host string) error {
+	client, err := consulClient(a.set.Consul)
 	if err != nil {
 		return invalid(err)
 	}

@@ -35,7 +35,7 @@ func demo(ctx context.Context, out, errOut io.Writer) int {
 	d := &demonstration{out: out, errOut: errOut, began: time.Now()}
 	code, err := d.run(ctx)
 	if err != nil {
-		return fail(errOut, node.ExitFailure, err)
+		return fail(errOut, exitCodeOf(err), err)
 	}
 	return code
 }
@@ -166,14 +166,15 @@ func (d *demonstration) nodes() ([]*app, error) {
 func demoSettings(base settings.Settings, name string, addrs []string, i int, planFile string) settings.Settings {
 	set := base
 	set.Node.ID, set.Node.Name = name, name
-	set.Registry, set.Ephemeral = settings.Registry{}, settings.Ephemeral{}
+	set.Registry, set.Ephemeral, set.OTLP, set.Job = settings.Registry{}, settings.Ephemeral{}, settings.OTLP{}, settings.Job{}
 	set.Run.ConfigFile, set.Run.ResultFile, set.Run.KeepAlive, set.Run.EngineMode = planFile, "", false, "child"
 	set.Control.Addr, set.Control.MetricsAddr = "127.0.0.1:0", ""
 	set.Cluster.Enabled, set.Cluster.Discovery = true, "static"
 	set.Cluster.BindAddr, set.Cluster.AdvertiseAddr, set.Cluster.Nodes, set.Cluster.Expect = addrs[i], addrs[i], addrs, 0
 	set.Cluster.Token = settings.NewSecret("demo")
 	set.Cluster.StartDelay, set.Cluster.OnAbort = 2*time.Second, "exit"
-	set.Source.Kind = "file"
+	set.Cluster.DataDir, set.Cluster.Weight, set.Cluster.MaxClockError = "", 1, 0 // the machine's own node's
+	set.Source.Kind, set.Source.Watch = "file", false
 	// The nodes share one process and one cgroup: what each of them would take is
 	// more than there is.
 	set.Memory.GoLimit = cmp.Or(base.Memory.GoLimit, "off")

@@ -76,6 +76,9 @@ func TestEphemeral(t *testing.T) {
 		if code := p.signal(); code != node.ExitOK || gone() != 1 {
 			t.Errorf("exit code %d, SELF_DESTRUCT_CMD ran %d times", code, gone()-1)
 		}
+		if !strings.Contains(p.log.String(), `"message":"exit: ended by a signal, after its run","event":"exit","exit_code":0}`) {
+			t.Errorf("the log does not say why it goes:\n%s", p.log)
+		}
 	})
 	t.Run("with a plan file", func(t *testing.T) {
 		env(t, "0")
@@ -154,7 +157,7 @@ func TestRegistration(t *testing.T) {
 	if h := p.health(); h.NodeName != "Node One" {
 		t.Errorf("node_name in /health is %q", h.NodeName)
 	}
-	if _, answer := p.post("/config", planOf(web.URL, "/x", "1m", "")); answer["node_name"] != "Node One" || answer["node_id"] != "n" {
+	if _, answer := p.post("/config", planOf(web.URL, "/x", "1m", "")); answer["node_name"] != "Node One" || answer["node_id"] != "n" || answer["region"] != "local" {
 		t.Errorf("POST /config answers %v", answer)
 	}
 	if strings.Contains(p.log.String(), "hush") {

@@ -237,8 +237,9 @@ func TestTheLoadOfANodeOrOfAllTogether(t *testing.T) {
 		if err := r.Prepare(t.Context(), "r", c, nil, 1); err != nil {
 			t.Fatal(err)
 		}
-		run := node.Run{ID: "r", Participants: []node.Member{self, other}}
-		if _, err := r.Run(t.Context(), run, time.Now().Add(200*time.Millisecond), func(time.Time, time.Duration) {}); err != nil || count.Load() != want {
+		both := []node.Member{self, other}
+		run := node.Run{ID: "r", Participants: both, Divisions: []node.Division{{Members: both}}}
+		if _, err := r.Run(t.Context(), run, time.Now().Add(200*time.Millisecond), node.Told{Started: func(time.Time, time.Duration) {}}); err != nil || count.Load() != want {
 			t.Errorf("scope %s: %v, %d requests of this node, want %d", scope, err, count.Load(), want)
 		}
 	}

@@ -2,38 +2,89 @@ package main
 
 import (
 	"context"
-	"sync/atomic"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
 	"time"
 )
 
 const (
-	lagEvery  = time.Second
-	lagSample = 10 * time.Millisecond
+	lagEvery    = 50 * time.Millisecond // how often the process wakes up to see how late it is
+	lagWindow   = 15                    // seconds of which the worst is shown: a scraper's usual interval
+	lagWarn     = 100 * time.Millisecond
+	lagWarnRest = 10 * time.Second // between two warnings
 )
 
-// lagMeter measures how late timers of this process fire: when the control
-// process does not get the CPU, everything that it promises in time is in doubt.
-type lagMeter struct{ lag atomic.Int64 }
+// lagMeter measures how late this process does what it is to do at an instant:
+// when the control process does not get the CPU, everything that it promises in
+// time is in doubt.
+type lagMeter struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	worst [lagWindow]worstLag
+	over  int           // wake-ups later than lagWarn that no warning has told of
+	most  time.Duration // the latest of them
+	told  time.Time
+}
+
+// worstLag is the worst of one second.
+type worstLag struct {
+	second int64
+	late   time.Duration
+}
 
 func (l *lagMeter) run(ctx context.Context) error {
-	t := time.NewTicker(lagEvery)
-	defer t.Stop()
+	timer := time.NewTimer(lagEvery)
+	defer timer.Stop()
 	for {
+		due := time.Now().Add(lagEvery)
+		timer.Reset(lagEvery)
 		select {
-		case <-t.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return nil
 		}
-		began := time.Now()
-		wait := time.NewTimer(lagSample)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return nil
-		}
-		l.lag.Store(int64(max(0, time.Since(began)-lagSample)))
+		// The runtime lets whom a timer wakes up go first. What comes from the
+		// network, heartbeats for one, has to queue: so does this.
+		runtime.Gosched()
+		now := time.Now()
+		l.note(now, max(0, now.Sub(due)))
 	}
 }
 
-func (l *lagMeter) last() time.Duration { return time.Duration(l.lag.Load()) }
+// note keeps how late a wake-up was, and warns if that is too much, but not of
+// each one: a process that starves would only starve more.
+func (l *lagMeter) note(now time.Time, late time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	second := now.Unix()
+	w := &l.worst[second%lagWindow]
+	if w.second != second {
+		*w = worstLag{second: second}
+	}
+	w.late = max(w.late, late)
+	if late > lagWarn {
+		l.over++
+		l.most = max(l.most, late)
+	}
+	if l.over == 0 || now.Sub(l.told) < lagWarnRest {
+		return
+	}
+	l.log.Warn(fmt.Sprintf("the control process gets too little CPU: it woke up %s late (more than %s is warned about); elections and health answers are in doubt",
+		l.most.Round(time.Millisecond), lagWarn), "event", "control_lag", "lag_ms", float64(l.most)/1e6, "times", l.over)
+	l.over, l.most, l.told = 0, 0, now
+}
+
+// last is the worst of the last lagWindow seconds.
+func (l *lagMeter) last(now time.Time) (late time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.worst {
+		if w.second > now.Unix()-lagWindow {
+			late = max(late, w.late)
+		}
+	}
+	return late
+}

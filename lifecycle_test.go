@@ -31,7 +31,8 @@ func TestStandby(t *testing.T) {
 				p.state(control.StateStandby)
 				p.until("standby requests", func() bool { return target.count(standing) > before+50 })
 				p.until("standby workers", func() bool { return p.health().Workers == 3 })
-				if h := p.health(); h.RPS != 0 || h.RunID != run || h.TestStartedAtUnix != nil || h.CurrentYAML != nil || h.TimeRemainingSecs != 0 || *h.Tenant != "red" {
+				p.until("a rate of standby", func() bool { return p.health().RPS > 50 })
+				if h := p.health(); h.RPS > 200 || h.ErrorRatePct != 0 || h.RunID != run || h.TestStartedAtUnix != nil || h.CurrentYAML != nil || h.TimeRemainingSecs != 0 || *h.Tenant != "red" {
 					t.Errorf("health in standby: %+v", h)
 				}
 				p.until("the counter of standby", func() bool { return p.metric("requests_total", `run_id=""`, `tenant="red"`) > 0 })
@@ -41,20 +42,20 @@ func TestStandby(t *testing.T) {
 				if round == 0 {
 					continue // the next plan ends it
 				}
-				if answer := p.stop(); answer["run_id"] != run || answer["workers"] != 3.0 || answer["message"] != "standby after run "+run+" ends" {
+				if answer := p.stop(); answer["run_id"] != run || answer["workers"] != 3.0 || answer["rps"].(float64) <= 0 || answer["message"] != "standby after run "+run+" ends" {
 					t.Errorf("POST /stop in standby answers %v", answer)
 				}
 			}
 			p.state(control.StateIdle)
 			p.until("no standby workers", func() bool { return p.metric("workers_configured_total") == 0 })
-			if h := p.health(); h.Workers != 0 {
-				t.Errorf("%d workers after /stop", h.Workers)
+			if h := p.health(); h.Workers != 0 || h.RPS != 0 {
+				t.Errorf("after /stop: %+v", h)
 			}
 			sent := target.count(standing)
 			p.over(p.submit(planOf(target.URL, "/last", "500ms", "standby: {workers: 3, rps: 0}")))
 			p.state(control.StateStandby)
-			if h := p.health(); h.Workers != 0 {
-				t.Errorf("%d workers in a standby without load", h.Workers)
+			if h := p.health(); h.Workers != 0 || h.RPS != 0 {
+				t.Errorf("in a standby without load: %+v", h)
 			}
 			if now := target.count(standing); now != sent {
 				t.Errorf("%d requests of standby after its end", now-sent)
@@ -139,6 +140,9 @@ scenarios: [{name: s, steps: [{name: good, request: {method: GET, path: /good}},
 		time.Since(time.Unix(*h.TestStartedAtUnix, 0)) > 20*time.Second {
 		t.Errorf("running: %d s left, %v of %v s, from %v", h.TimeRemainingSecs, *h.TestPercentComplete, *h.TestDurationSecs, *h.TestStartedAtUnix)
 	}
+	if _, answer := p.post("/stop", `{"tenant":"red"}`); answer["stopped"] != false || answer["message"] != "conflict: run "+run+` belongs to tenant "blue", not "red"` {
+		t.Errorf("POST /stop of another tenant answers %v", answer)
+	}
 	for body, want := range map[string]int{`{"tenant":"red"}`: 409, `{"tenant":1}`: 400, `stop`: 400, `{"tennant":"blue"}`: 400, `{"tenant":"blue"}{}`: 400} {
 		if status, answer := p.post("/stop", body); status != want {
 			t.Errorf("POST /stop %s: %d %v, want %d", body, status, answer, want)
@@ -178,6 +182,37 @@ scenarios: [{name: s, steps: [{name: good, request: {method: GET, path: /good}},
 	}
 }
 
+// A stop lets finish what has begun: until then its workers are still there, and
+// so they are when a run is past its planned end.
+func TestHealthWhileARunDrains(t *testing.T) {
+	release := make(chan struct{})
+	target := record(t, func(string) int { <-release; return http.StatusOK })
+	environment(t)
+	p := launch(t, "")
+	slow := func(path, duration string) string {
+		return strings.Replace(planOf(target.URL, path, duration, ""), "duration:", "gracefulStop: 1m, duration:", 1)
+	}
+	run := p.submit(slow("/end", "200ms"))
+	p.until("the planned end", func() bool { h := p.health(); return h.TestPercentComplete != nil && *h.TestPercentComplete == 100 })
+	if h := p.health(); h.NodeState != control.StateRunning || h.Workers != 2 || h.TimeRemainingSecs != 0 || *h.TestDurationSecs != 0 || h.TestStartedAtUnix == nil {
+		t.Errorf("past its planned end: %+v", h)
+	}
+	release <- struct{}{}
+	release <- struct{}{}
+	p.over(run)
+	run = p.submit(slow("/stop", "1m"))
+	p.until("both workers at it", func() bool { return p.health().Workers == 2 && target.count("GET /stop") == 2 })
+	p.stop()
+	if h := p.health(); h.NodeState != control.StateIdle || h.Workers != 2 || h.TimeRemainingSecs != 0 || h.TestStartedAtUnix != nil || h.RunID != run {
+		t.Errorf("stopped, with two requests that go on: %+v", h)
+	}
+	close(release)
+	p.over(run)
+	if h := p.health(); h.NodeState != control.StateIdle || h.Workers != 0 || h.RPS != 0 {
+		t.Errorf("when all is over: %+v", h)
+	}
+}
+
 func TestPrecedenceOfARun(t *testing.T) {
 	target := record(t, always)
 	result := environment(t, "TARGET_RPS=20", "TEST_DURATION=1s", "CUSTOM_HEADERS=X-From:env", "POOL_MAX_IDLE_PER_HOST=0", "KEEP_ALIVE=true")
@@ -197,9 +232,9 @@ func TestPrecedenceOfARun(t *testing.T) {
 			t.Errorf("the log does not say once %q", want)
 		}
 	}
-	p.over(p.submit(planOf(target.URL, "/posted", "750ms", "")))
-	if n := readResult(t, result).Due; n != 30 || target.count("GET /posted") == 0 {
-		t.Errorf("the posted plan of 40/s for 750ms: %d arrivals, want 30", n)
+	p.over(p.submit(planOf(target.URL, "/posted", "1500ms", "")))
+	if n := readResult(t, result).Due; n != 60 || target.count("GET /posted") == 0 {
+		t.Errorf("the posted plan of 40/s for 1.5s, longer than TEST_DURATION: %d arrivals, want 60", n)
 	}
 	for _, want := range []string{"config.duration of the plan hides TEST_DURATION", "load.target of the plan hides TARGET_RPS"} {
 		if strings.Count(p.log.String(), want) != 1 {
@@ -240,7 +275,7 @@ func TestPlansPostedInATightLoop(t *testing.T) {
 }
 
 func testTightLoop(t *testing.T, mode string) {
-	const plans, workers = 60, 4
+	const plans, workers = 30, 4 // each of every kind, ended in every way
 	target := record(t, always)
 	dir := t.TempDir()
 	environment(t, "ENGINE_MODE="+mode, "RESULT_FILE="+filepath.Join(dir, "{run_id}.json"))

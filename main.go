@@ -7,6 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // time zones where the machine has none
+
+	_ "golang.org/x/crypto/x509roots/fallback" // authorities where the machine has none
 
 	"volley/loadgen"
 )

@@ -434,6 +434,13 @@ func TestEveryMetricMoves(t *testing.T) {
 		"control_lag_seconds": func() error {
 			return positive(leader.most.sum("control_lag_seconds"), follower.most.sum("control_lag_seconds"))
 		},
+		"raft_contact_gap_seconds": func() error {
+			a, b := leader.last.sum("raft_contact_gap_seconds"), follower.last.sum("raft_contact_gap_seconds")
+			if min(a, b) < 0.05 || max(a, b) > 2 { // between Raft's own pace and what costs the leadership
+				return fmt.Errorf("%v on the leader, %v on the follower, want some 0.1", a, b)
+			}
+			return nil
+		},
 		"percentile_tracking_active":               func() error { return equal(one.last.labelled("percentile_tracking_active"), 1) },
 		"percentile_sampling_rate_percent":         func() error { return equal(one.last.labelled("percentile_sampling_rate_percent"), 100) },
 		"histogram_labels_evicted_total":           func() error { return present("histogram_labels_evicted_total") },
@@ -447,6 +454,7 @@ func TestEveryMetricMoves(t *testing.T) {
 			return positive(one.last.sum(name))
 		}
 	}
+	mergedChecks(checks, names, leader.last, follower.last)
 	for _, name := range names {
 		check, ok := checks[name]
 		if !ok {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,8 +19,9 @@ import (
 // chosen is the start-up source of the plan, nil Source to wait for a posted one.
 type chosen struct {
 	node.Source
-	name string
-	hash string // of the local file, with source file in a cluster
+	name  string
+	watch func(trouble string) node.Watch // nil where there is nothing to follow
+	hash  string                          // of the local file, with source file in a cluster
 }
 
 // source picks where the plan comes from.
@@ -53,11 +55,20 @@ func (a *app) standaloneSource() (chosen, error) {
 	}
 	// An ephemeral node waits for its plan, to which TARGET_URL may add.
 	if a.set.LoadPlan.TargetURL == "" || a.set.Ephemeral.On {
+		if a.set.Job.Task() {
+			return chosen{}, errors.New("a task of a job has nobody to post it a plan (CONFIG_FILE, " + defaultPlan + ", or TARGET_URL and its companions)")
+		}
 		return chosen{name: node.SourceNone}, nil
 	}
 	document, err := plan.FromEnvironment(environmentOf(a.set))
 	if err != nil {
 		return chosen{}, err
+	}
+	if document, _, err = plan.Merge(document, plan.Environment{Scope: variablesSet(a.set).Scope}, plan.EnvironmentWins); err != nil {
+		return chosen{}, err
+	}
+	for _, note := range variablesSet(a.set).WithoutEffect() {
+		a.log.Warn(note, "event", "settings_warning")
 	}
 	return chosen{Source: written{document}, name: "env"}, nil
 }
@@ -67,7 +78,13 @@ func fileSource(path string) (chosen, error) {
 	if err != nil {
 		return chosen{}, err
 	}
-	return chosen{Source: fetched{"file", f}, name: node.SourceFile}, nil
+	return from(node.SourceFile, f), nil
+}
+
+// from is a source that can be watched.
+func from(name string, d documents) chosen {
+	f := fetched{name, d}
+	return chosen{Source: f, name: name, watch: func(trouble string) node.Watch { return watched{f, d.Watch(trouble)} }}
 }
 
 func (a *app) gcsSource() (chosen, error) {
@@ -79,7 +96,7 @@ func (a *app) gcsSource() (chosen, error) {
 		return chosen{}, err
 	}
 	a.closers = append(a.closers, func() { g.Close() })
-	return chosen{Source: fetched{"gcs", g}, name: "gcs"}, nil
+	return from("gcs", g), nil
 }
 
 func (a *app) consulSource() (chosen, error) {
@@ -88,7 +105,10 @@ func (a *app) consulSource() (chosen, error) {
 		return chosen{}, err
 	}
 	c, err := sources.NewConsul(sources.ConsulConfig{Client: client, Key: a.set.Source.ConsulKey, OnRetry: a.sourceRetry})
-	return chosen{Source: fetched{"consul-kv", c}, name: "consul-kv"}, err
+	if err != nil {
+		return chosen{}, err
+	}
+	return from("consul-kv", c), nil
 }
 
 func (a *app) sourceRetry(err error) {
@@ -103,6 +123,9 @@ func consulClient(set settings.Consul) (*api.Client, error) {
 	c.TLSConfig = api.TLSConfig{
 		CAFile: set.CACert, CAPath: set.CAPath, CertFile: set.ClientCert, KeyFile: set.ClientKey,
 		Address: set.TLSServerName, InsecureSkipVerify: !set.SSLVerify,
+	}
+	if _, err := api.SetupTLSConfig(&c.TLSConfig); err != nil { // as NewClient does, which blames the address
+		return nil, fmt.Errorf("CONSUL_CACERT, CONSUL_CAPATH, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY: %w (accepted: PEM)", err)
 	}
 	if set.SSL {
 		c.Scheme = "https"
@@ -122,6 +145,7 @@ func consulClient(set settings.Consul) (*api.Client, error) {
 type documents interface {
 	Fetch(ctx context.Context) (sources.Document, error)
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
+	Watch(trouble string) *sources.Watch
 }
 
 // dataFiles opens the files that a plan names, by where the plan came from.
@@ -153,11 +177,25 @@ type fetched struct {
 }
 
 func (f fetched) Fetch(ctx context.Context) (node.Config, error) {
-	d, err := f.from.Fetch(ctx)
-	if err != nil {
-		return node.Config{Source: f.name, Origin: d.Origin, Revision: d.Revision}, err
+	return f.config(f.from.Fetch(ctx))
+}
+
+func (f fetched) config(d sources.Document, err error) (node.Config, error) {
+	c := node.Config{Source: f.name, Origin: d.Origin, Revision: d.Revision}
+	if err == nil {
+		c.Version, c.Document = plan.Version(d.Bytes), d.Bytes
 	}
-	return node.Config{Version: plan.Version(d.Bytes), Source: f.name, Origin: d.Origin, Revision: d.Revision, Document: d.Bytes}, nil
+	return c, err
+}
+
+// watched makes a node's configs of what a watch finds.
+type watched struct {
+	fetched
+	watch *sources.Watch
+}
+
+func (w watched) Next(ctx context.Context, known string) (node.Config, error) {
+	return w.config(w.watch.Next(ctx, known))
 }
 
 // written is the plan that the environment describes.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"strings"
 
 	"volley/node"
 	"volley/plan"
@@ -42,7 +45,30 @@ func (a *app) merge(document []byte, who plan.Precedence, origin string) ([]byte
 	for _, note := range notes {
 		a.log.Info(note, "event", "config_warning", "origin", origin)
 	}
+	for _, name := range []string{"REQUEST_TYPE", "SEND_JSON", "JSON_PAYLOAD"} {
+		if a.set.IsSet(name) {
+			a.log.Info(name+" has no effect on the steps of a plan: it says what is sent in standby", "event", "config_warning", "origin", origin)
+		}
+	}
+	if err == nil && !bytes.Equal(merged, document) {
+		err = a.placed(merged, document)
+	}
 	return merged, err
+}
+
+// placed is what this node refuses of a merged document, at its places in the one
+// that was given.
+func (a *app) placed(merged, given []byte) error {
+	_, _, err := a.parse(merged)
+	var mistakes plan.Errors
+	if !errors.As(err, &mistakes) {
+		return err
+	}
+	lines := make([]string, len(mistakes))
+	for i, m := range mistakes {
+		lines[i] = m.Path + ": " + m.Message
+	}
+	return plan.Locate(given, strings.Join(lines, "\n"))
 }
 
 // variablesSet is what the environment says of the load, without defaults.
@@ -66,6 +92,9 @@ func variablesSet(s settings.Settings) plan.Environment {
 	unless("MID_DECLINE_RATIO", func() { e.MidDeclineRatio = nil })
 	unless("MID_SUSTAIN_RATIO", func() { e.MidSustainRatio = nil })
 	unless("EVENING_DECLINE_RATIO", func() { e.EveningDeclineRatio = nil })
+	if s.Job.Task() {
+		e.Scope = "cluster"
+	}
 	e.ClientCertPath, e.ClientKeyPath = s.Run.ClientCertPath, s.Run.ClientKeyPath
 	return e
 }

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +89,28 @@ func launch(t *testing.T, planFile string) *process {
 		return err == nil
 	})
 	return p
+}
+
+// A shipped binary knows nothing of the variable that shifts its clock in tests,
+// and what the e2e suite builds does.
+func TestShippedBinaryHasNoClockShift(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds two binaries")
+	}
+	for _, tags := range []string{"", "e2e"} {
+		binary := filepath.Join(t.TempDir(), "volley")
+		build := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", binary, ".")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build with tags %q: %v\n%s", tags, err, out)
+		}
+		content, err := os.ReadFile(binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if knows := bytes.Contains(content, []byte("VOLLEY_TEST_CLOCK_SHIFT")); knows != (tags == "e2e") {
+			t.Errorf("with tags %q the binary knows VOLLEY_TEST_CLOCK_SHIFT: %v", tags, knows)
+		}
+	}
 }
 
 // signal ends the process and returns its exit code.
@@ -216,6 +241,7 @@ type recorder struct {
 	asked []string // METHOD /path body
 	at    []time.Time
 	heads []http.Header
+	urls  []string // queries
 }
 
 func record(t *testing.T, status func(path string) int) *recorder {
@@ -225,6 +251,7 @@ func record(t *testing.T, status func(path string) int) *recorder {
 		body, _ := io.ReadAll(req.Body)
 		r.mu.Lock()
 		r.asked = append(r.asked, strings.TrimSpace(req.Method+" "+req.URL.Path+" "+string(body)))
+		r.urls = append(r.urls, req.URL.RawQuery)
 		r.heads, r.at = append(r.heads, req.Header), append(r.at, time.Now())
 		r.mu.Unlock()
 		w.WriteHeader(status(req.URL.Path))

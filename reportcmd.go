@@ -6,16 +6,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 
 	"volley/node"
+	"volley/page"
 	"volley/plan"
 	"volley/settings"
 	"volley/stats"
 )
 
-const reportUsage = "report takes result files: volley report [-format text|json] [-compare] RESULT …"
+const reportUsage = "report takes result files: volley report [-format text|json|html] [-compare] RESULT … [-- RESULT …]"
 
 // maxResults bounds what one report merges: each may be stats.MaxResult long.
 const maxResults = 1000
@@ -38,20 +39,28 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err := flags.Parse(args); err != nil {
 		return fail(errOut, node.ExitInvalid, fmt.Errorf("%w (%s)", err, reportUsage))
 	}
-	if err := checkReport(*format, flags.Args()); err != nil {
+	before, after, err := sides(*compare, flags.Args())
+	if err == nil {
+		err = checkReport(*format, *compare, slices.Concat(before, after))
+	}
+	if err != nil {
 		return fail(errOut, node.ExitInvalid, err)
 	}
-	results, err := readFiles(ctx, flags.Args())
-	var page writer
+	results, err := readResults(ctx, before)
+	var later []*stats.Result
+	if err == nil {
+		later, err = readResults(ctx, after)
+	}
+	var told writer
+	var merged *stats.Result
 	var verdict []stats.ThresholdResult
 	switch {
 	case err != nil:
 	case *compare:
-		page, verdict, err = compareRuns(results)
+		told, verdict, err = compareRuns(results, later)
 	default:
-		var merged *stats.Result
 		if merged, err = stats.MergeResults(results...); err == nil {
-			page, verdict = merged, merged.Thresholds
+			told, verdict = merged, merged.Thresholds
 		}
 	}
 	switch {
@@ -60,10 +69,13 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	case err != nil:
 		return fail(errOut, node.ExitInvalid, err)
 	}
-	if *format == "json" {
-		err = page.WriteJSON(out)
-	} else {
-		err = page.WriteText(out, isTerminal(out) && settings.LoadTerminal().Colour())
+	switch *format {
+	case "json":
+		err = told.WriteJSON(out)
+	case "html":
+		err = writeHTML(out, merged)
+	default:
+		err = told.WriteText(out, isTerminal(out) && settings.LoadTerminal().Colour())
 	}
 	if err == nil && !stats.Held(verdict) {
 		return node.ExitFailed
@@ -71,26 +83,34 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return fail(errOut, node.ExitFailure, err)
 }
 
-func checkReport(format string, paths []string) error {
+func checkReport(format string, compare bool, paths []string) error {
 	switch {
-	case format == "html":
-		return errors.New("-format html: not in this version (text or json)")
-	case format != "text" && format != "json":
-		return fmt.Errorf("-format %q: no such format (text or json)", format)
+	case format != "text" && format != "json" && format != "html":
+		return fmt.Errorf("-format %q: no such format (text, json or html)", format)
+	case format == "html" && compare:
+		return errors.New("-format html: of one result, not of a comparison (-compare takes text or json)")
 	case len(paths) == 0:
 		return errors.New(reportUsage)
 	case len(paths) > maxResults:
 		return fmt.Errorf("%d results are too many (at most %d)", len(paths), maxResults)
 	}
 	for _, path := range paths {
-		switch {
-		case strings.HasPrefix(path, "gs://"):
-			return fmt.Errorf("%s: reading from a bucket is not in this version (a local path)", path)
-		case strings.HasPrefix(path, "-"):
+		if strings.HasPrefix(path, "-") {
 			return fmt.Errorf("%s: options come before the results (%s)", path, reportUsage)
+		}
+		if strings.HasSuffix(path, reportSuffix) {
+			return fmt.Errorf("%s: that is a report, to be looked at; name the result beside it", path)
 		}
 	}
 	return nil
+}
+
+func writeHTML(out io.Writer, r *stats.Result) error {
+	document, err := page.Report(r)
+	if err == nil {
+		_, err = out.Write(document.HTML)
+	}
+	return err
 }
 
 // writer is a result or a comparison.
@@ -99,57 +119,61 @@ type writer interface {
 	WriteJSON(w io.Writer) error
 }
 
+// sides are the paths before and after a "--": several runs on each side.
+func sides(compare bool, paths []string) (before, after []string, err error) {
+	at := slices.Index(paths, "--")
+	switch {
+	case at < 0:
+		return paths, nil, nil
+	case !compare:
+		return nil, nil, fmt.Errorf("-- separates two sides: with -compare (%s)", reportUsage)
+	case at == 0 || at == len(paths)-1:
+		return nil, nil, fmt.Errorf("-- separates two sides, one of which has no result (%s)", reportUsage)
+	}
+	return paths[:at], paths[at+1:], nil
+}
+
 // compareRuns puts runs side by side, in the order in which they are named; the
-// results of one run, such as those of its nodes, are merged before. The
-// thresholds that count are those of the last.
-func compareRuns(results []*stats.Result) (writer, []stats.ThresholdResult, error) {
-	var order []string
-	parts := map[string][]*stats.Result{}
-	for _, r := range results {
-		if parts[r.RunID] == nil {
-			order = append(order, r.RunID)
-		}
-		parts[r.RunID] = append(parts[r.RunID], r)
-	}
-	var runs []*stats.Result
-	for _, id := range order {
-		merged, err := stats.MergeResults(parts[id]...)
-		if err != nil {
-			return nil, nil, err
-		}
-		runs = append(runs, merged)
-	}
-	page, err := stats.Compare(runs...)
+// results of one run, such as those of its nodes, are merged before. With runs
+// after "--" each side is one column. Two columns are weighed: is the change more
+// than noise? The thresholds that count are those of the last.
+func compareRuns(before, after []*stats.Result) (writer, []stats.ThresholdResult, error) {
+	runs, err := mergedRuns(before)
 	if err != nil {
 		return nil, nil, err
 	}
-	return page, runs[len(runs)-1].Thresholds, nil
+	later, err := mergedRuns(after)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(later) == 0 && len(runs) == 2 {
+		runs, later = runs[:1], runs[1:]
+	}
+	if len(later) == 0 {
+		page, err := stats.Compare(runs...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page, runs[len(runs)-1].Thresholds, nil
+	}
+	page, err := stats.CompareSides(runs, later)
+	if err != nil {
+		return nil, nil, err
+	}
+	var verdict []stats.ThresholdResult
+	for _, r := range later {
+		verdict = append(verdict, r.Thresholds...)
+	}
+	return page, verdict, nil
 }
 
-func readFiles(ctx context.Context, paths []string) ([]*stats.Result, error) {
-	var results []*stats.Result
-	for _, path := range paths {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		r, err := readResultFile(path)
+func mergedRuns(results []*stats.Result) (runs []*stats.Result, err error) {
+	for _, parts := range stats.ByRun(results) {
+		merged, err := stats.MergeResults(parts...)
 		if err != nil {
 			return nil, err
 		}
-		results = append(results, r)
+		runs = append(runs, merged)
 	}
-	return results, nil
-}
-
-func readResultFile(path string) (*stats.Result, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	r, err := stats.ReadResult(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
+	return runs, nil
 }

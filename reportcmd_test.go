@@ -97,6 +97,15 @@ func TestReportOfOneRunIsItsOwn(t *testing.T) {
 	}
 }
 
+// The report as a page is of what the files make together, and judged like the others.
+func TestReportAsPage(t *testing.T) {
+	a, b := resultOf(t, "a", "sha256:1", 1000, 10*time.Millisecond, "mean < 5ms"), resultOf(t, "b", "sha256:1", 100, 10*time.Millisecond, "mean < 5ms")
+	code, out, errOut := reported(t, "-format", "html", a, b)
+	if code != node.ExitFailed || errOut != "" || !strings.HasPrefix(out, "<!doctype html>") || !strings.Contains(out, `"requests":1100,`) || !strings.Contains(out, `The only threshold failed: mean \u003c 5ms was 10.0 ms.`) {
+		t.Errorf("exit %d, %q and %.3000s", code, errOut, out)
+	}
+}
+
 // Runs stand side by side, in the order given; the files of one run's nodes are
 // one column. The thresholds of the last decide.
 func TestReportCompares(t *testing.T) {
@@ -110,6 +119,7 @@ func TestReportCompares(t *testing.T) {
 	for _, want := range []string{
 		"1  run r-1, started 2027-01-15T08:00:00Z, config sha256:1, nodes: 1\n2  run r-2, started 2027-01-15T08:00:00Z, config sha256:2, nodes: 2\n",
 		"the configs differ",
+		"\ntoo short to tell: 1 and 1 blocks of 10 s",
 		"requests           1000      800 -20.0 %\n",
 		"p95            100.0 ms  20.0 ms -80.0 %\n",
 		"thresholds       failed             held\n",
@@ -117,6 +127,11 @@ func TestReportCompares(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+	// Runs after "--" are one column, and those of one id are not taken for one run.
+	later := resultOfRun(t, "r-1", "a", "sha256:1", 500, 20*time.Millisecond)
+	if code, out, errOut := reported(t, "-compare", before, "--", later); code != node.ExitOK || !strings.HasPrefix(out, "the rates differ: 1 was asked for 100.0/s, 2 for 50.0/s\ntoo short to tell: 1 and 1 blocks") || !strings.Contains(out, "requests           1000      500 -50.0 %\n") {
+		t.Errorf("exit %d, %q and\n%s", code, errOut, out)
 	}
 	if code, _, _ := reported(t, "-compare", a, b, before); code != node.ExitFailed {
 		t.Errorf("the last run's threshold has failed: exit %d", code)
@@ -146,8 +161,9 @@ func TestReportRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, reportUsage}, {[]string{"-format", "html", a}, "-format html: not in this version"}, {[]string{"-format", "xml", a}, `-format "xml": no such format (text or json)`},
-		{[]string{"-compare", a}, "they are of 1 runs (accepted: 2 to 5)"}, {[]string{"gs://b/o"}, "gs://b/o: reading from a bucket is not in this version"},
+		{nil, reportUsage}, {[]string{"-format", "html", "-compare", a, a}, "-format html: of one result"}, {[]string{"-format", "xml", a}, `-format "xml": no such format (text, json or html)`},
+		{[]string{a, "--", other}, "with -compare"}, {[]string{"-compare", a, "--"}, "one of which has no result"}, {[]string{"-compare", a, "--", a, other}, "config version"},
+		{[]string{"-compare", a}, "they are of 1 runs (accepted: 2 to 5)"}, {[]string{"gs://b"}, `"gs://b": want gs://bucket/object`},
 		{[]string{a, "-format", "json"}, "options come before"}, {[]string{"-colour", a}, "not defined: -colour"},
 		{[]string{a, a}, `node "a" of run "run" is in two of them`}, {[]string{a, other}, "config version"},
 		{[]string{junk}, fmt.Sprintf(`%s: read result: its schema is "other/1"`, junk)}, {[]string{junk + ".none"}, "no such file"},

@@ -33,7 +33,7 @@ const contractResult = `{"schema":"volley.result/1","run_id":"…","config_versi
  "series":[{"t":0,"target":100,"started":100,"late":0,"dropped":0,"errors":0,"p50":0.2,"p95":0.3,"p99":0.5,"max":1.2,"workers":5,"schedule_lag_p99":0.1,"cpu_pct":9}],
  "slowest":[{"t":3.2,"ms":1.2,"step":"…","status":200,"node_id":"a","connection":"new"}],
  "thresholds":[{"expr":"p95 < 300ms","value":0.3,"ok":true,"failed_at_s":null,"rate_at_failure":null}],
- "generator":{"cpu_pct":12.0,"throttled_pct":0,"gc_pause_p99_ms":0.1,"schedule_lag_p99_ms":0.3,"verdict":"ok|strained|saturated"}}`
+ "generator":{"cpu_pct":12.0,"throttled_pct":0,"gc_pause_p99_ms":0.1,"schedule_lag_p50_ms":0.04,"schedule_lag_p99_ms":0.3,"verdict":"ok|strained|saturated"}}`
 
 // missing lists what a result lacks of the example, by path.
 func missing(path string, want, got, block any) (out []string) {

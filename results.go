@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,22 +18,27 @@ import (
 // results makes results of summaries and keeps the last of them.
 type results struct {
 	logging
-	self      node.Member
-	file      string // RESULT_FILE
-	leads     func() bool
-	abortedBy func(runID string) string
-	// offset is the leader's clock minus this node's.
-	offset func() time.Duration
+	self    node.Member
+	file    string   // RESULT_FILE
+	uploads *uploads // where file is in a bucket, else nil
+	task    *jobTask // nil outside a job
+	part    bool     // it is one of several tasks of a job: nobody here knows all that thresholds are about
+	leads   func() bool
+	// offset is the leader's clock minus this node's, and what it may be wrong by.
+	offset func() (offset, bound time.Duration)
 	// thresholds judges those of a run's plan by the merged summary.
 	thresholds func(runID string, alone bool, document []byte, merged *stats.Summary) ([]stats.ThresholdResult, error)
 
 	// newest is the summary of this node's newest run, nil before the first.
 	newest func() *stats.Summary
 	// soFar are the thresholds of a run that is going on; nil in a cluster, where
-	// they are judged on what all nodes have reported.
+	// they are judged on what all nodes have told.
 	soFar func(*stats.Summary) []stats.ThresholdResult
 	// interval is this node's view of the end of a run, nil if it has none.
 	interval func(runID string) *stats.IntervalResult
+
+	vigils vigils // runs that a threshold may end
+	whole  whole  // of the newest run, for the leader's metrics
 
 	mu      sync.Mutex
 	cluster kept // the last run that this node has judged
@@ -58,11 +61,11 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 	}
 	r.publish(result)
 	code := node.ExitOK
-	if !stats.Held(result.Thresholds) {
+	if !r.part && !stats.Held(result.Thresholds) {
 		code = node.ExitFailed
 	}
 	if !anyWorked(o.Reports) {
-		r.log.Error("no node's load engine has finished its part", "event", "run_failed", "run_id", o.Run.ID)
+		r.log.Warn("no node's load engine has finished its part", "event", "run_failed", "run_id", o.Run.ID) // each has told why
 		code = node.ExitFailure
 	}
 	body, err := encode(result)
@@ -72,14 +75,24 @@ func (r *results) judge(_ context.Context, o node.Outcome) int {
 		r.mu.Unlock()
 		// Without a leader each node has a result of its own: not all in one file.
 		if !o.Alone || strings.Contains(r.file, "{node_id}") {
-			err = r.write(o.Run.ID, r.self.NodeID, body)
+			err = r.write(result, body)
 		}
+		r.land(o.Run.ID, body)
 	}
 	if err != nil {
 		r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", o.Run.ID)
 		return node.ExitFailure
 	}
 	return code
+}
+
+// live is the merged result of a run that is going on, as JSON.
+func (r *results) live(o node.Outcome) ([]byte, error) {
+	result, err := r.result(o)
+	if err != nil {
+		return nil, err
+	}
+	return encode(result)
 }
 
 // planName is what the plan calls itself.
@@ -93,14 +106,21 @@ func planName(document []byte) string {
 
 // anyWorked says whether at least one node's engine has done its part.
 func anyWorked(reports []node.Report) bool {
-	return slices.ContainsFunc(reports, func(rep node.Report) bool { return rep.Failure == "" && len(rep.Summary) > 0 })
+	return slices.ContainsFunc(reports, func(rep node.Report) bool { return rep.Final && rep.Failure == "" && len(rep.Summary) > 0 })
 }
 
 // result is the merged result of a run with its thresholds judged.
 func (r *results) result(o node.Outcome) (*stats.Result, error) {
-	merged, nodes, err := merge(o)
+	merged, nodes, due, err := merge(o)
 	if err != nil {
 		return nil, err
+	}
+	shares := sharesOf(o, due)
+	if in, met := r.task.cameTo(o.Run.ID); met {
+		shares = in.tell(merged, nodes)
+	}
+	for _, row := range shares {
+		merged.Target += float64(row.Unsent) // the plan asked for it
 	}
 	scope := stats.ScopeCluster
 	if len(nodes) == 1 {
@@ -110,39 +130,63 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	result.Plan = planName(o.Config.Document)
+	result.Plan, result.Shares = planName(o.Config.Document), shares
+	if r.task != nil {
+		result.Tasks = r.task.count()
+	}
 	if scope == stats.ScopeNode {
 		result.LastInterval = r.interval(o.Run.ID)
 	}
-	result.Thresholds, err = r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
+	if !o.Alone {
+		r.whole.keep(o, merged)
+	}
+	result.Thresholds, err = r.verdicts(o, merged)
+	if o.Going {
+		return result, err
+	}
 	for _, t := range result.Thresholds {
-		if !t.OK && t.Expr != r.abortedBy(o.Run.ID) { // that one has been told
-			var value any // none if no sample has one
-			if t.Value != nil {
-				value = *t.Value
-			}
-			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", value)
+		if !r.part && !t.OK && t.Expr != o.Run.StopDetail { // that one has been told
+			r.log.Error("threshold failed: "+t.Expr, "event", "threshold_failed", "run_id", o.Run.ID, "value", figure(t.Value))
 		}
 	}
 	return result, err
 }
 
 // merge makes one summary of the reports of a run, and a line for each node. A
-// node whose report is not final, or missing, is marked incomplete.
-func merge(o node.Outcome) (*stats.Summary, []stats.NodeResult, error) {
-	var summaries []*stats.Summary
-	var nodes []stats.NodeResult
+// node whose report is not final, or missing, is marked incomplete. due is how many
+// arrivals each process tells of, by its Life.
+func merge(o node.Outcome) (merged *stats.Summary, nodes []stats.NodeResult, due map[string]int64, err error) {
+	var summaries, cutOff []*stats.Summary
+	due = map[string]int64{}
 	lost := map[string]bool{}
 	for _, m := range o.Lost {
-		lost[m.ServerID] = true
+		lost[m.Life()] = true
 	}
 	for _, rep := range o.Reports {
 		line := stats.NodeResult{NodeID: rep.Of.NodeID, Reason: rep.Failure}
 		if len(rep.Summary) > 0 {
 			s, err := stats.Decode(rep.Summary)
 			if err == nil {
+				if len(o.Run.Participants) > 1 {
+					// The same instant on all nodes: their own clocks, by which each
+					// names it, would tell them apart.
+					s.StartedAt = o.Run.Start()
+				}
 				summaries = append(summaries, s)
-				line = s.Node(o.Members[rep.Of.ServerID].Health.ClockOffset)
+				member := o.Members[rep.Of.ServerID]
+				line = s.Node(member.Health.ClockOffset)
+				line.ClockBoundMs = float64(member.Health.ClockBound) / float64(time.Millisecond)
+				line.Share = shareOf(o.Run, rep.Of.Life())
+				due[rep.Of.Life()] += s.Due()
+				switch {
+				case !rep.Final && o.Going && stillOne(member, rep):
+					line.Complete, line.Reason = false, stats.StillGoing
+				case !rep.Final:
+					line.Complete, line.Reason = false, lastWord(s, rep, member)
+					cutOff = append(cutOff, s)
+				case s.StoppedBy == node.CauseIsolated:
+					line.Complete, line.Reason = false, "it had no leader for CLUSTER_ISOLATION_GRACE and ended its part"
+				}
 			} else { // the others' figures are no worse for it
 				line.Complete, line.Reason = false, "its summary cannot be read: "+err.Error()
 			}
@@ -154,19 +198,59 @@ func merge(o node.Outcome) (*stats.Summary, []stats.NodeResult, error) {
 			line.Complete, line.Reason = false, "it left before the end"
 		}
 		nodes = append(nodes, line)
-		delete(lost, rep.Of.ServerID)
+		delete(lost, rep.Of.Life())
 	}
 	for _, m := range o.Lost {
-		if lost[m.ServerID] {
-			nodes = append(nodes, stats.NodeResult{NodeID: m.NodeID, Reason: "it was lost and has reported nothing"})
+		if lost[m.Life()] {
+			line := stats.NodeResult{NodeID: m.NodeID, Reason: "it was lost and has reported nothing"}
+			if o.Going && o.Members[m.ServerID].Alive {
+				line.Reason = stats.StillGoing
+			}
+			nodes = append(nodes, line)
 		}
 	}
 	slices.SortFunc(nodes, func(a, b stats.NodeResult) int { return strings.Compare(a.NodeID, b.NodeID) })
+	if !o.Going {
+		endWith(cutOff, summaries)
+	}
 	if len(summaries) == 0 {
 		summaries = append(summaries, &stats.Summary{RunID: o.Run.ID, ConfigVersion: o.Config.Version, StartedAt: o.Run.Start(), Planned: o.Run.Duration})
 	}
-	merged, err := stats.Merge(summaries...)
-	return merged, nodes, err
+	merged, err = stats.Merge(summaries...)
+	return merged, nodes, due, err
+}
+
+// stillOne says whether the process that sent rep is there, as far as the leader knows.
+func stillOne(member node.Standing, rep node.Report) bool {
+	now := member.Health.Incarnation
+	return member.Alive && (now == "" || now == rep.Incarnation)
+}
+
+// lastWord says why a node's figures end before its part does.
+func lastWord(s *stats.Summary, rep node.Report, member node.Standing) string {
+	switch now := member.Health.Incarnation; {
+	case member.Alive && now != "" && now != rep.Incarnation:
+		return fmt.Sprintf("it was restarted, and had told of its first %.1f s: its figures end there, those of the process after it are beside them", s.Elapsed.Seconds())
+	case member.Alive:
+		return fmt.Sprintf("its final report has not come: its figures end %.1f s after the start", s.Elapsed.Seconds())
+	}
+	return fmt.Sprintf("it was lost %.1f s after the start: its figures end there", s.Elapsed.Seconds())
+}
+
+// endWith makes of summaries that were cut off ones that are over, and that have
+// ended as the others have: that a node was lost is said in its line, and is not what the run ended by.
+func endWith(cutOff, all []*stats.Summary) {
+	for _, s := range cutOff {
+		for _, other := range all {
+			if other.Ended {
+				s.StoppedBy, s.StoppedAfter = other.StoppedBy, other.StoppedAfter
+				break
+			}
+		}
+	}
+	for _, s := range cutOff {
+		s.Ended = true
+	}
 }
 
 // keepOwn is given this node's part of a run when it has ended.
@@ -179,7 +263,10 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot read this node's own summary: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
-	line := s.Node(r.offset())
+	off, bound := r.offset()
+	line := s.Node(off)
+	line.ClockBoundMs = float64(bound) / float64(time.Millisecond)
+	line.Share = shareOf(run, r.self.Life())
 	switch {
 	case rep.Left:
 		line.Complete, line.Reason = false, "it left before the end"
@@ -206,7 +293,7 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 	// The leader's file is for the cluster's result, unless it goes and does not judge.
 	own := len(run.Participants) > 1 && (rep.Left || !r.leads())
 	if own && strings.Contains(r.file, "{node_id}") {
-		if err := r.write(run.ID, r.self.NodeID, body); err != nil {
+		if err := r.write(result, body); err != nil {
 			r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		}
 	}
@@ -240,42 +327,6 @@ func encode(result *stats.Result) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writable says, before a load is sent, whether RESULT_FILE can be written
-// afterwards; the folder may depend on the run, then only the run can tell.
-func writable(file string) error {
-	dir := filepath.Dir(file)
-	if file == "" || strings.Contains(dir, "{") {
-		return nil
-	}
-	tmp, err := os.CreateTemp(dir, ".result-*")
-	if err != nil {
-		return fmt.Errorf("RESULT_FILE %q cannot be written: %w (a file in a folder that exists and may be written to)", file, err)
-	}
-	tmp.Close()
-	return os.Remove(tmp.Name())
-}
-
-// write puts the result where RESULT_FILE says, whole or not at all.
-func (r *results) write(runID, nodeID string, body []byte) error {
-	if r.file == "" {
-		return nil
-	}
-	path := strings.NewReplacer("{run_id}", runID, "{node_id}", nodeID).Replace(r.file)
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".result-*")
-	if err != nil {
-		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
-	}
-	defer os.Remove(tmp.Name()) // fails once it is renamed
-	if _, err := tmp.Write(body); err != nil {
-		tmp.Close()
-		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
-	}
-	if err := tmp.Close(); err != nil {
-		return fmt.Errorf("RESULT_FILE %s: %w", path, err)
-	}
-	return os.Rename(tmp.Name(), path)
-}
-
 func (r *results) hasJudged() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -304,7 +355,7 @@ func (r *results) lastOwn() ([]byte, error) {
 	}
 	line := newest.Node(0)
 	if !newest.Ended {
-		line.Reason = "the run is going on"
+		line.Reason = stats.StillGoing
 	}
 	result, err := stats.NewResult(newest, stats.ScopeNode, []stats.NodeResult{line})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -22,16 +23,19 @@ import (
 const usage = `volley generates load for HTTP services, alone or as a cluster.
 
 Usage:
-  volley [run] [PLAN.yaml]      run the plan (else CONFIG_FILE, /etc/volley/config.yaml, the plan that the
-                                environment describes; else wait for POST /config);
+  volley [run] [PLAN.yaml]      run the plan, also given as --config PLAN.yaml (else CONFIG_FILE,
+                                /etc/volley/config.yaml, the plan that the environment describes;
+                                else wait for POST /config);
                                 with CLUSTER_ENABLED=true: be a node of a cluster
   volley demo                   three nodes and a target on this machine, in about ten seconds
   volley validate PLAN.yaml …   every mistake with line and column
   volley try [-scenario NAME] PLAN.yaml
                                 one iteration of each scenario, with requests, responses, variables, assertions
   volley schema                 the JSON Schema of a plan, for editors
-  volley report [-format text|json] [-compare] RESULT …
-                                merge result files exactly and judge their thresholds, or compare runs
+  volley report [-format text|json|html] [-compare] RESULT … [-- RESULT …]
+                                merge result files (gs://bucket/folder/* too) exactly and judge their
+                                thresholds, or compare runs: is a change real or noise; "--" between
+                                several runs on each side
   volley migrate [-o FILE]      the plan that the environment describes, as YAML
   volley health                 ask this machine's node whether it is well, for container health checks
   volley env                    the environment variables
@@ -44,11 +48,17 @@ Exit codes: 0 finished · 1 unexpected failure · 99 a threshold failed · 102 n
 // run is the program: arguments in, exit code out.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	command := "run"
-	if len(args) > 0 && !strings.HasSuffix(args[0], ".yaml") && !strings.HasSuffix(args[0], ".yml") {
+	if len(args) > 0 && !strings.HasSuffix(args[0], ".yaml") && !strings.HasSuffix(args[0], ".yml") && !isFlag(args[0], "config") {
 		command, args = args[0], args[1:]
 	}
 	if slices.ContainsFunc(args, isHelp) {
 		command = "help"
+	}
+	switch command {
+	case "demo", "schema", "health", "env", "version", "--version", "-v":
+		if len(args) > 0 {
+			return fail(errOut, node.ExitInvalid, fmt.Errorf("%s takes no argument, not %s", command, strings.Join(args, " ")))
+		}
 	}
 	switch command {
 	case "run":
@@ -81,6 +91,34 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return node.ExitInvalid
 }
 
+// isFlag is true of -name and --name, with a value after = or not.
+func isFlag(arg, name string) bool {
+	given, _, _ := strings.Cut(arg, "=")
+	return given == "-"+name || given == "--"+name
+}
+
+// planArgument is the arguments of run with the plan as the only one, as which
+// --config gives it, too.
+func planArgument(args []string) ([]string, error) {
+	if len(args) > 0 && isFlag(args[0], "config") {
+		if _, value, inOne := strings.Cut(args[0], "="); inOne {
+			args = append([]string{value}, args[1:]...)
+		} else {
+			args = args[1:]
+		}
+		if len(args) == 0 || args[0] == "" {
+			return nil, errors.New("--config takes a plan: volley run --config PLAN.yaml")
+		}
+	}
+	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		return nil, fmt.Errorf("run has no option %s: volley run [--config] PLAN.yaml", args[0])
+	}
+	if len(args) > 1 {
+		return nil, fmt.Errorf("run takes one plan, not %d: %s", len(args), strings.Join(args, " "))
+	}
+	return args, nil
+}
+
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
 // fail prints an error, if there is one, and returns the exit code.
@@ -96,14 +134,14 @@ func fail(errOut io.Writer, code int, err error) int {
 func runPlan(ctx context.Context, args []string, out, errOut io.Writer) int {
 	set, warnings, err := settings.Load()
 	if err != nil {
-		return fail(errOut, node.ExitInvalid, err)
+		return refuseStart(set, out, errOut, err)
 	}
-	if len(args) > 1 {
-		return fail(errOut, node.ExitInvalid, fmt.Errorf("run takes one plan, not %d: %s", len(args), strings.Join(args, " ")))
+	if args, err = planArgument(args); err != nil {
+		return refuseStart(set, out, errOut, err)
 	}
 	if len(args) == 1 {
 		if set.Cluster.Enabled {
-			return fail(errOut, node.ExitInvalid, errors.New("a node of a cluster takes its plan from CLUSTER_CONFIG_SOURCE, not from an argument"))
+			return refuseStart(set, out, errOut, errors.New("a node of a cluster takes its plan from CLUSTER_CONFIG_SOURCE, not from an argument"))
 		}
 		set.Run.ConfigFile = args[0]
 	}
@@ -111,7 +149,8 @@ func runPlan(ctx context.Context, args []string, out, errOut io.Writer) int {
 	for _, w := range warnings {
 		logging.log.Warn(w, "event", "settings_warning")
 	}
-	logging.log.Debug("settings", "settings", set)
+	logging.log.Info("settings that are not left at their defaults", "event", "settings", "settings", set.Given())
+	logging.log.Debug("all settings", "event", "settings", "settings", set)
 	a, err := newApp(set, logging)
 	if err != nil {
 		logging.log.Error(err.Error(), "event", "start_failed")
@@ -175,6 +214,16 @@ func validateFile(file string, out, errOut io.Writer) bool {
 		fmt.Fprintf(out, "%s: %v\n", file, err)
 		return false
 	}
+	amiss, notes := loadgen.Examine(p, loadgen.Files{Folder: filepath.Dir(file), Local: true})
+	for _, m := range located(document, notes) {
+		fmt.Fprintf(errOut, "%s (warning)\n", m.In(file))
+	}
+	if len(amiss) > 0 {
+		for _, m := range located(document, amiss) {
+			fmt.Fprintln(out, m.In(file))
+		}
+		return false
+	}
 	fmt.Fprintf(out, "%s: ok\n", file)
 	if need := loadgen.NeedOf(p, 1); need.Short() {
 		fmt.Fprintf(out, "%s: note: %s\n", file, need)
@@ -182,7 +231,18 @@ func validateFile(file string, out, errOut io.Writer) bool {
 	for _, note := range loadgen.Unsupported(p) {
 		fmt.Fprintf(out, "%s: note: %s; run refuses the plan\n", file, note)
 	}
+	for _, note := range notInCluster(p) {
+		fmt.Fprintf(out, "%s: note: %s\n", file, note)
+	}
 	return true
+}
+
+// located gives lines that begin with a path their places in the document.
+func located(document []byte, lines []string) plan.Errors {
+	if len(lines) == 0 {
+		return nil
+	}
+	return plan.Locate(document, strings.Join(lines, "\n"))
 }
 
 // migrate writes the plan that the environment describes.
@@ -195,10 +255,13 @@ func migrate(args []string, out, errOut io.Writer) int {
 	if err != nil {
 		return fail(errOut, node.ExitInvalid, err)
 	}
+	for _, note := range variablesSet(set).WithoutEffect() {
+		fmt.Fprintln(errOut, "volley: "+note)
+	}
 	switch {
 	case len(args) == 0:
 		_, err = out.Write(document)
-	case len(args) == 2 && args[0] == "-o":
+	case len(args) == 2 && (args[0] == "-o" || args[0] == "--output"):
 		err = os.WriteFile(args[1], document, 0o600) // headers may hold secrets
 	default:
 		return fail(errOut, node.ExitInvalid, errors.New("migrate takes nothing or -o FILE"))
@@ -239,13 +302,13 @@ func health(ctx context.Context, errOut io.Writer) int {
 	return node.ExitOK
 }
 
-// version is set by the linker: -ldflags "-X main.version=1.2.3".
-var version = "dev"
+// What the linker sets: -ldflags "-X main.version=1.2.3 -X main.revision=0123abc".
+var version, revision = "dev", "unknown"
 
 type build struct{ Version, Revision, GoVersion string }
 
 func buildInfo() build {
-	b := build{Version: version, Revision: "unknown revision"}
+	b := build{Version: version, Revision: revision}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		b.GoVersion = info.GoVersion
 		for _, s := range info.Settings {

@@ -28,6 +28,7 @@ type runner struct {
 	tenant  string // TENANT: where a plan names none
 
 	clustered bool
+	task      *jobTask // nil outside a job
 
 	recording loadgen.Recording
 	rotation  time.Duration // of the view of the last interval, 0 for none
@@ -36,9 +37,15 @@ type runner struct {
 	log     *slog.Logger
 	// standbyRequest is the request of a node that stands by, but for its address.
 	standbyRequest plan.Environment
-	// abort ends a run whose threshold has failed; nil in a cluster, where
-	// thresholds are judged on what all nodes have reported.
+	// abort ends a run whose threshold has failed; nil in a cluster, where the
+	// leader judges what all nodes have told.
 	abort func(runID string, failed stats.ThresholdResult)
+
+	// ahead is how far this process's wall clock is ahead of the machine's, by
+	// which the engine goes: 0 but in tests.
+	ahead time.Duration
+	// begins is told that a run begins; nil for nobody.
+	begins func()
 
 	mu       sync.Mutex
 	jobs     map[string]prepared // by run id
@@ -46,19 +53,18 @@ type runner struct {
 	playing  map[string]*playing // by run id: those under way
 	starved  bool                // memory ended the run that was over last
 	live     *stats.Summary      // the newest of the run that started last
-	rate     float64             // requests per second between the last two
-	errors   float64             // share of them that were errors, in percent
-	at       time.Time
+	pulse    pulse               // of that run
 
-	standbys atomic.Int64 // begun so far
-	standing int64        // workers of the one that is going
+	standbys      atomic.Int64 // begun so far
+	standing      int64        // workers of the one that is going
+	standingPulse pulse        // of that one
 }
 
 // prepared is a run as it was prepared.
 type prepared struct {
 	job     loadgen.Job
 	divided bool            // among the participants: the load, or the rows of a data file
-	cluster bool            // load.scope: cluster
+	parts   *divided        // what the engine knows of that
 	judge   *stats.Judge    // of this node's own summaries
 	view    *stats.Interval // nil for none
 	aborted string          // the threshold that has ended it
@@ -78,7 +84,7 @@ func clientOf(set settings.Settings) loadgen.Client {
 	}
 	return loadgen.Client{
 		ClientCertPath: set.Run.ClientCertPath, ClientKeyPath: set.Run.ClientKeyPath,
-		ProxyFromEnv: set.Run.ProxyFromEnv, ThinkTimeScale: set.Run.ThinkTimeScale, Env: env,
+		ProxyFromEnv: set.Run.ProxyFromEnv, TCPDelay: !set.LoadPlan.TCPNoDelay && !set.Cluster.Enabled, ThinkTimeScale: set.Run.ThinkTimeScale, Env: env,
 	}
 }
 
@@ -94,20 +100,31 @@ func (r *runner) filesOf(c node.Config) loadgen.Files {
 	return loadgen.Files{}
 }
 
-func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
-	parse := plan.Parse
+// parse refuses what this node cannot measure: what the leader records says
+// nothing of it.
+func (r *runner) parse(document []byte) (p *plan.Plan, err error) {
 	if r.recording.Off {
-		parse = plan.ParseWithoutPercentiles // what the leader records says nothing of this node
+		p, _, err = plan.ParseWithoutPercentiles(document, r.self.NodeID)
+		return p, err
 	}
-	p, _, err := parse(c.Document)
+	p, _, err = plan.Parse(document)
+	return p, err
+}
+
+func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
+	p, err := r.parse(c.Document)
 	if err != nil {
 		return err
 	}
 	job := loadgen.Job{
 		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Apart: r.clustered, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Apart: r.clustered || r.task != nil, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
 	}
 	job.Files.Copies = copies
+	shared := p.Load.Scope == "cluster" || splits(p)
+	if r.task != nil && shared { // from the start, and for good
+		shared, job.Self, job.Divisions = false, r.task.self, r.task.divisions
+	}
 	if err := r.engine.Prepare(ctx, job); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -121,7 +138,7 @@ func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copie
 	defer r.mu.Unlock()
 	r.makeRoom(runID)
 	r.prepares++
-	made := prepared{job: job, order: r.prepares, cluster: p.Load.Scope == "cluster", divided: p.Load.Scope == "cluster" || splits(p), judge: stats.NewJudge(p.Thresholds)}
+	made := prepared{job: job, parts: &divided{}, order: r.prepares, divided: shared, judge: stats.NewJudge(p.Thresholds)}
 	if r.rotation > 0 {
 		made.view = stats.NewInterval(r.rotation)
 	}
@@ -151,54 +168,49 @@ func (r *runner) Discard(runID string) {
 	r.engine.Discard(runID)
 }
 
-func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, started func(time.Time, time.Duration)) (body []byte, err error) {
+func (r *runner) Run(ctx context.Context, run node.Run, start time.Time, told node.Told) (body []byte, err error) {
 	if err := r.share(ctx, run); err != nil {
 		return nil, err
 	}
 	ctx, cancel := withStop(ctx)
 	defer cancel(nil)
 	r.begin(run.ID, cancel)
+	if r.begins != nil {
+		r.begins()
+	}
 	var once sync.Once
 	defer func() { r.leave(run.ID, err) }()
 	var summary *stats.Summary
 	summary, err = r.engine.Run(ctx, run.ID, start, func(s *stats.Summary) {
+		s = r.byOwnClock(s)
 		r.show(s)
 		if skew, ok := s.StartSkew(); ok {
-			once.Do(func() { started(s.FirstRequest(), skew) })
+			once.Do(func() { told.Started(s.FirstRequest(), skew) })
+		}
+		if r.clustered { // elsewhere nobody asks for it
+			if body, err := s.Encode(); err == nil { // the next one may fit; the final one's error is told
+				told.Summary(body)
+			}
 		}
 	})
 	err = errors.Join(err, r.finish(run.ID, summary))
 	if summary == nil {
 		return nil, err
 	}
+	summary = r.byOwnClock(summary)
 	r.show(summary)
 	body, encodeErr := summary.Encode()
 	return body, errors.Join(err, encodeErr)
 }
 
-// share prepares a run whose load is divided once more: who takes part, and
-// with what weight, is known only now.
-func (r *runner) share(ctx context.Context, run node.Run) error {
-	r.mu.Lock()
-	p, ok := r.jobs[run.ID]
-	r.mu.Unlock()
-	if !ok || !p.divided {
-		return nil
+// byOwnClock is the engine's summary with its start by this process's clock.
+func (r *runner) byOwnClock(s *stats.Summary) *stats.Summary {
+	if r.ahead == 0 {
+		return s
 	}
-	part := loadgen.Share{Index: slices.IndexFunc(run.Participants, func(m node.Member) bool { return m.ServerID == r.self.ServerID })}
-	for _, m := range run.Participants {
-		part.Weights = append(part.Weights, m.Weight)
-	}
-	job := p.job
-	job.Rows = part
-	if p.cluster {
-		job.Share = part
-	}
-	if err := r.engine.Prepare(ctx, job); err != nil {
-		r.engine.Discard(run.ID) // as it was: it will not run
-		return err
-	}
-	return nil
+	out := *s
+	out.StartedAt = s.StartedAt.Add(r.ahead)
+	return &out
 }
 
 // splits says whether a data file's rows are divided among the nodes.
@@ -245,23 +257,31 @@ func (r *runner) keep(s *stats.Summary) (failed stats.ThresholdResult, abort boo
 			abort = false
 		}
 	}
-	now := time.Now()
-	if old := r.live; old != nil && old.RunID == s.RunID && now.After(r.at) {
-		if n := s.Requests - old.Requests; n > 0 {
-			r.rate = float64(n) / now.Sub(r.at).Seconds()
-			r.errors = 100 * float64(s.ErrorCount()-old.ErrorCount()) / float64(n)
-		} else {
-			r.rate, r.errors = 0, 0
-		}
-	}
 	if r.live != nil && r.live.RunID != s.RunID && r.live.StartedAt.After(s.StartedAt) {
 		return failed, abort // a run that drains beside its successor
 	}
 	if r.live != nil && r.live.RunID != s.RunID {
-		r.rate, r.errors = 0, 0 // the other run's
+		r.pulse = pulse{} // the other run's
 	}
-	r.live, r.at = s, now
+	r.pulse.observe(s)
+	r.live = s
 	return failed, abort
+}
+
+// pulse is what a load sends per second, between the last two of its summaries.
+type pulse struct {
+	at               time.Time
+	requests, failed int64
+	rate, errors     float64 // requests per second; share of them that were errors, in percent
+}
+
+func (p *pulse) observe(s *stats.Summary) {
+	next := pulse{at: time.Now(), requests: s.Requests, failed: s.ErrorCount()}
+	if n := next.requests - p.requests; !p.at.IsZero() && next.at.After(p.at) && n > 0 {
+		next.rate = float64(n) / next.at.Sub(p.at).Seconds()
+		next.errors = 100 * float64(next.failed-p.failed) / float64(n)
+	}
+	*p = next
 }
 
 // judged are the thresholds of a run: by the judge that has watched it if this
@@ -311,22 +331,15 @@ func (r *runner) leave(runID string, failure error) {
 // newest is the newest summary of the run that started last, nil before the first.
 func (r *runner) newest() *stats.Summary { return r.figures().summary }
 
-// abortedBy is the threshold that has ended the run, "" if none has.
-func (r *runner) abortedBy(runID string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.jobs[runID].aborted
-}
-
 // figures are what GET /health shows of the load.
 type figures struct {
-	summary      *stats.Summary
-	rate, errors float64
-	standing     int // workers in standby
+	summary        *stats.Summary
+	pulse, standby pulse
+	standing       int // workers in standby
 }
 
 func (r *runner) figures() figures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return figures{r.live, r.rate, r.errors, int(r.standing)}
+	return figures{r.live, r.pulse, r.standingPulse, int(r.standing)}
 }

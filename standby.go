@@ -59,4 +59,9 @@ func (r *runner) showStandby(s *stats.Summary) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.standing = workers
+	if own.Ended {
+		r.standingPulse = pulse{}
+		return
+	}
+	r.standingPulse.observe(s)
 }

@@ -64,3 +64,36 @@ func TestMemoryEndsStandby(t *testing.T) {
 		t.Errorf("recorded as %+v, want %+v", engine.job.Recording, want)
 	}
 }
+
+// The first figures of a run are not the difference to another's.
+func TestRatesOfOneRunAreNotAnothers(t *testing.T) {
+	metrics, err := stats.NewMetrics("x", stats.BuildInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{metrics: metrics, jobs: map[string]prepared{}}
+	began := time.Now()
+	show := func(run string, start time.Time, requests, errors int64) pulse {
+		s := &stats.Summary{RunID: run, StartedAt: start, Requests: requests}
+		s.Errors[stats.ErrServer] = errors
+		r.show(s)
+		<-time.After(2 * time.Millisecond)
+		return r.figures().pulse
+	}
+	if p := show("one", began, 1000, 0); p.rate != 0 {
+		t.Errorf("the first summary of all: %v/s", p.rate)
+	}
+	if p := show("one", began, 1010, 5); p.rate <= 0 || p.rate > 5000 || p.errors != 50 {
+		t.Errorf("10 requests more, 5 of them errors: %v/s, %v %%", p.rate, p.errors)
+	}
+	if p := show("two", began.Add(time.Second), 3, 0); p.rate != 0 || p.errors != 0 {
+		t.Errorf("the first summary of the next run: %v/s, %v %%", p.rate, p.errors)
+	}
+	before := show("two", began.Add(time.Second), 13, 0)
+	if p := show("one", began, 5000, 0); p != before || p.rate <= 0 {
+		t.Errorf("a run that drains beside it: %+v, before %+v", p, before)
+	}
+	if p := show("two", began.Add(time.Second), 13, 0); p.rate != 0 {
+		t.Errorf("nothing more: %v/s", p.rate)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"volley/page"
 )
 
 // MaxPlan is the largest plan that POST /config takes, in bytes.
@@ -37,6 +39,9 @@ type Status interface {
 	// Cluster returns the answer of GET /health/cluster, to be encoded as
 	// JSON, this process's server id, and whether it is on its way out.
 	Cluster() (status any, serverID string, draining bool)
+	// View returns what the live page shows of now, without waiting for others
+	// longer than ctx allows.
+	View(ctx context.Context) page.View
 }
 
 // ScopeNode asks Report for this node's own result.
@@ -44,10 +49,12 @@ const ScopeNode = "node"
 
 // Accepted answers POST /config.
 type Accepted struct {
+	Status        string `json:"status"` // accepted: set by the API
 	RunID         string `json:"run_id"`
 	ConfigVersion string `json:"config_version"`
 	NodeID        string `json:"node_id"` // who accepted it: the leader in a cluster
 	NodeName      string `json:"node_name,omitempty"`
+	Region        string `json:"region,omitempty"`
 }
 
 // Stopped answers POST /stop: the last figures before the stop.
@@ -61,19 +68,19 @@ type Stopped struct {
 // Health is what GET /health says. Only the state running fills the pointers
 // and TimeRemainingSecs; the API drops them in any other.
 type Health struct {
-	Status              string   `json:"status"` // filled in by the API
+	Status              string   `json:"status"` // ok: set by the API
 	NodeID              string   `json:"node_id"`
-	NodeName            string   `json:"node_name"`
+	NodeName            string   `json:"node_name"` // NODE_NAME, else the node_id
 	Region              string   `json:"region"`
-	Ephemeral           bool     `json:"ephemeral"`
-	Tenant              *string  `json:"tenant"` // of the running or last test
-	RunID               string   `json:"run_id"` // of the running or last test
-	NodeState           string   `json:"node_state"`
-	RPS                 float64  `json:"rps"`            // requests in the last second
-	ErrorRatePct        float64  `json:"error_rate_pct"` // of the last second's requests
-	Workers             int      `json:"workers"`        // working now
-	MemoryMB            float64  `json:"memory_mb"`
-	TotalMemoryMB       float64  `json:"total_memory_mb"` // 0 unknown
+	Ephemeral           bool     `json:"ephemeral"`       // it leaves after its run
+	Tenant              *string  `json:"tenant"`          // of the running or last test
+	RunID               string   `json:"run_id"`          // of the running or last test
+	NodeState           string   `json:"node_state"`      // as below
+	RPS                 float64  `json:"rps"`             // requests in the last second
+	ErrorRatePct        float64  `json:"error_rate_pct"`  // of the last second's requests
+	Workers             int      `json:"workers"`         // working now
+	MemoryMB            float64  `json:"memory_mb"`       // resident, the engine's included
+	TotalMemoryMB       float64  `json:"total_memory_mb"` // of the container or machine; 0 unknown
 	CPUPct              float64  `json:"cpu_pct"`         // of one core
 	TimeRemainingSecs   int64    `json:"time_remaining_secs"`
 	TestStartedAtUnix   *int64   `json:"test_started_at_unix"`

@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"volley/page"
 )
 
 // fakeApp answers with what it is given and remembers what it was asked.
@@ -25,6 +27,7 @@ type fakeApp struct {
 	stop     func(tenant *string) (Stopped, error)
 	report   func(scope string) ([]byte, error)
 	health   Health
+	view     func() page.View
 	draining bool
 
 	mu       sync.Mutex
@@ -54,11 +57,18 @@ func (a *fakeApp) Stop(_ context.Context, tenant *string) (Stopped, error) {
 	return Stopped{RunID: "run-1", RPS: 10.127, Workers: 5, Message: "stopping run-1"}, nil
 }
 
+func (a *fakeApp) View(context.Context) page.View {
+	if a.view != nil {
+		return a.view()
+	}
+	return page.View{Plan: "shop"}
+}
+
 func (a *fakeApp) Report(_ context.Context, scope string) ([]byte, error) {
 	if a.report != nil {
 		return a.report(scope)
 	}
-	return []byte(`{"scope":"` + scope + `"}`), nil
+	return []byte(`{"schema":"volley.result/1","run_id":"run-1","scope":"` + scope + `"}`), nil
 }
 
 func (a *fakeApp) Health(context.Context) Health { return a.health }
@@ -108,7 +118,11 @@ func server(t *testing.T, app *fakeApp, change func(*Options)) *Server {
 	if change != nil {
 		change(&o)
 	}
-	return New(o)
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 type reply struct {
@@ -166,7 +180,7 @@ func TestPathsAndMethods(t *testing.T) {
 	}{
 		{"GET", "/ready", 200, ""}, {"GET", "/readyz", 200, ""}, {"GET", "/healthz", 200, ""}, {"HEAD", "/ready", 200, ""},
 		{"GET", "/health", 200, ""}, {"GET", "/health/cluster", 200, ""}, {"GET", "/metrics", 200, ""}, {"GET", "/", 200, ""},
-		{"GET", "/report.json", 200, ""}, {"GET", "/report.html", 404, ""},
+		{"GET", "/report.json", 200, ""}, {"GET", "/report.html", 200, ""},
 		{"POST", "/config", 202, ""}, {"POST", "/cluster/config", 202, ""}, {"POST", "/stop", 200, ""},
 		{"GET", "/config", 405, "POST"}, {"PUT", "/config", 405, "POST"}, {"OPTIONS", "/config", 405, "POST"},
 		{"HEAD", "/stop", 405, "POST"}, {"DELETE", "/stop", 405, "POST"},
@@ -180,9 +194,6 @@ func TestPathsAndMethods(t *testing.T) {
 		if test.status >= 400 && test.method != "HEAD" && got.json(t)["error"] == "" {
 			t.Errorf("%s %s: no error in %q", test.method, test.path, got.body)
 		}
-	}
-	if got := call(t, "GET", base+"/report.html", "").json(t)["error"]; got != "report.html is not in this version: see report.json" {
-		t.Errorf("report.html says %q", got)
 	}
 }
 
@@ -202,7 +213,7 @@ func TestAuthentication(t *testing.T) {
 	}{
 		{"GET", "/ready", false, true, 200}, {"GET", "/readyz", false, true, 200}, {"GET", "/health/cluster", false, true, 200},
 		{"GET", "/", false, true, 200}, {"GET", "/health", false, false, 200}, {"GET", "/metrics", false, false, 200},
-		{"GET", "/report.json", false, false, 200}, {"GET", "/report.html", false, false, 404},
+		{"GET", "/report.json", false, false, 200}, {"GET", "/report.html", false, false, 200},
 		{"POST", "/config", true, false, 202}, {"POST", "/cluster/config", true, false, 202}, {"POST", "/stop", true, false, 200},
 	}
 	headers := map[string]bool{
@@ -278,7 +289,7 @@ func TestConfigAccepted(t *testing.T) {
 	app := &fakeApp{}
 	base := serving(t, server(t, app, nil).Run)
 	got := call(t, "POST", base+"/config", "version: 1.0\n", "Content-Type:text/plain")
-	want := map[string]any{"run_id": "run-1", "config_version": "sha256:abc", "node_id": "n1"}
+	want := map[string]any{"status": "accepted", "run_id": "run-1", "config_version": "sha256:abc", "node_id": "n1"}
 	if got.status != 202 || !reflect.DeepEqual(got.json(t), want) {
 		t.Errorf("got %+v, want 202 %v", got, want)
 	}

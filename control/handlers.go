@@ -67,7 +67,7 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) config(w http.ResponseWriter, r *http.Request) {
-	plan, ok := body(w, r)
+	plan, ok := s.body(w, r)
 	if !ok {
 		return
 	}
@@ -78,20 +78,22 @@ func (s *Server) config(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	s.log.Info("control API: plan accepted", append(s.about(r), "event", "accepted", "run_id", accepted.RunID)...)
+	accepted.Status = "accepted"
 	answer(w, http.StatusAccepted, accepted)
 }
 
 // body reads the request's body, or answers why not.
-func body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	if r.ContentLength > MaxPlan {
-		tooLarge(w)
+		s.tooLarge(w, r)
 		return nil, false
 	}
 	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxPlan))
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
-		tooLarge(w)
+		s.tooLarge(w, r)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		fail(w, http.StatusRequestTimeout, "the body did not arrive in time")
 	case err != nil:
@@ -100,7 +102,8 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	return content, err == nil
 }
 
-func tooLarge(w http.ResponseWriter) {
+func (s *Server) tooLarge(w http.ResponseWriter, r *http.Request) {
+	s.tell(r, "body", "request with a body too large refused")
 	w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 	fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body too large: at most %d bytes", MaxPlan))
 }
@@ -116,7 +119,7 @@ type stopAnswer struct {
 }
 
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
-	content, ok := body(w, r)
+	content, ok := s.body(w, r)
 	if !ok {
 		return
 	}
@@ -133,6 +136,7 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.refuse(w, r, err)
 	default:
+		s.log.Info("control API: stop accepted", append(s.about(r), "event", "accepted", "run_id", stopped.RunID)...)
 		answer(w, http.StatusOK, stopAnswer{true, tenant, orNull(stopped.RunID), rounded(stopped.RPS, 2), stopped.Workers, stopped.Message})
 	}
 }
@@ -168,23 +172,25 @@ func orNull(text string) *string {
 }
 
 func (s *Server) reportJSON(w http.ResponseWriter, r *http.Request) {
+	if body, ok := s.report(w, r); ok {
+		send(w, http.StatusOK, "application/json", body)
+	}
+}
+
+// report is the result that is asked for as JSON, or answers why there is none.
+func (s *Server) report(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	scope := r.URL.Query().Get("scope")
 	if scope != "" && scope != ScopeNode && scope != "cluster" {
 		fail(w, http.StatusBadRequest, "scope not understood: want node, cluster or none")
-		return
+		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
-	report, err := s.app.Report(ctx, scope)
+	body, err := s.app.Report(ctx, scope)
 	if err != nil {
 		s.refuse(w, r, err)
-		return
 	}
-	send(w, http.StatusOK, "application/json", report)
-}
-
-func reportHTML(w http.ResponseWriter, _ *http.Request) {
-	fail(w, http.StatusNotFound, "report.html is not in this version: see report.json")
+	return body, err == nil
 }
 
 // refuse answers with the status that fits an App's error.
@@ -204,7 +210,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		unavailable(w, "not done in time: whether it takes effect is not known")
 	default:
-		s.log.Error("control API: request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("control API: request failed", append(s.about(r), "error", err)...)
 		fail(w, http.StatusInternalServerError, "internal error, see the node's log")
 	}
 }

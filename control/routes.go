@@ -13,7 +13,7 @@ type route struct{ get, post http.HandlerFunc }
 func (s *Server) table() map[string]route {
 	alive, config := route{get: ready}, route{post: s.change(s.config)}
 	return map[string]route{
-		"/":               {get: page},
+		"/":               {get: s.root},
 		"/ready":          alive,
 		"/readyz":         alive,
 		"/healthz":        alive,
@@ -24,7 +24,8 @@ func (s *Server) table() map[string]route {
 		"/stop":           {post: s.change(s.stop)},
 		"/metrics":        {get: s.read(s.metrics.ServeHTTP)},
 		"/report.json":    {get: s.read(s.reportJSON)},
-		"/report.html":    {get: s.read(reportHTML)},
+		"/report.html":    {get: s.read(s.reportHTML)},
+		"/events":         {get: s.read(s.events)},
 	}
 }
 
@@ -61,7 +62,7 @@ func (r route) allow() string {
 func (s *Server) read(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if s.healthAuth && !s.auth.admits(r) {
-			unauthorised(w)
+			s.unauthorised(w, r)
 			return
 		}
 		next(w, r)
@@ -74,11 +75,12 @@ func (s *Server) read(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) change(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if s.origins.Check(r) != nil {
+			s.tell(r, "another site", "request from another site refused (Origin or Sec-Fetch-Site)")
 			fail(w, http.StatusForbidden, "request from another site refused")
 			return
 		}
 		if !s.auth.admits(r) {
-			unauthorised(w)
+			s.unauthorised(w, r)
 			return
 		}
 		select {
@@ -91,7 +93,8 @@ func (s *Server) change(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func unauthorised(w http.ResponseWriter) {
+func (s *Server) unauthorised(w http.ResponseWriter, r *http.Request) {
+	s.tell(r, "control token", "request without the token of API_AUTH_TOKEN refused")
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	fail(w, http.StatusUnauthorized, "unauthorized")
 }

@@ -29,11 +29,14 @@ type bench struct {
 	docker  *client.Client
 	ctl     *segment
 	cluster *segment
-	first   env // settings of the first of nodes, besides those of all
+	first   env                    // settings of the first of nodes, besides those of all
+	cpus    float64                // quota of each node, 0 for none
+	volley  func() (string, error) // the nodes' image
 
 	mu         sync.Mutex
 	lastHost   int
 	containers []*container
+	atEnd      []func(context.Context) error // after the containers
 }
 
 // segment is a network whose addresses the bench hands out.
@@ -55,7 +58,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, docker: docker, lastHost: 9}
+	b := &bench{t: t, docker: docker, lastHost: 9, volley: volleyImage}
 	t.Cleanup(b.close)
 	b.ctl = b.newSegment(false)
 	b.cluster = b.newSegment(true)
@@ -138,6 +141,13 @@ func (b *bench) close() {
 		removals.Go(c.remove)
 	}
 	removals.Wait()
+	for _, remove := range b.atEnd {
+		ctx, cancel := call()
+		if err := remove(ctx); err != nil {
+			b.t.Log(err)
+		}
+		cancel()
+	}
 	for _, s := range []*segment{b.ctl, b.cluster} {
 		if s == nil {
 			continue
@@ -169,15 +179,20 @@ type containerSpec struct {
 	files     map[string]string // path -> content
 	ports     []string          // published, such as "8080/tcp"
 	onCluster bool              // on the cluster's network as well
+	aliases   []string          // names there, besides <name>.cluster
 	user      string            // "uid:gid", else root
 	memory    int64             // limit in bytes, 0 for none
+	cpus      float64           // quota, 0 for none
 	beside    *container        // that is running, and whose network it shares, published ports included
+	volume    string            // of this name, at /etc/volley; "" for none
+	tmpfs     string            // a folder in memory, blank with every start; "" for none
+	sealed    bool              // read-only, the volume too, without capabilities
 }
 
 // create makes a container, with its addresses, and does not start it.
 func (b *bench) create(spec containerSpec) *container {
 	b.t.Helper()
-	c := &container{bench: b, name: spec.name, publisher: spec.beside}
+	c := &container{bench: b, name: spec.name, publisher: spec.beside, aliases: append([]string{spec.name + ".cluster"}, spec.aliases...)}
 	host := 0
 	if spec.beside != nil {
 		c.ctlIP, c.clusterIP = spec.beside.ctlIP, spec.beside.clusterIP
@@ -218,13 +233,23 @@ func (b *bench) request(spec containerSpec, ctlIP string) tc.ContainerRequest {
 		request.ExposedPorts, request.Networks, request.NetworkAliases, request.EndpointSettingsModifier = nil, nil, nil, nil
 		request.ConfigModifier = func(config *containerConfig) { config.User = spec.user }
 	}
-	switch {
-	case spec.memory > 0:
-		request.HostConfigModifier = func(config *hostConfig) {
-			config.Memory, config.MemorySwap = spec.memory, spec.memory // no swap beside it
+	request.HostConfigModifier = func(config *hostConfig) {
+		config.Memory, config.MemorySwap = spec.memory, spec.memory // no swap beside it
+		config.NanoCPUs = int64(spec.cpus * 1e9)
+		if spec.sealed {
+			config.ReadonlyRootfs, config.CapDrop, config.SecurityOpt = true, []string{"ALL"}, []string{"no-new-privileges"}
 		}
-	case spec.beside != nil:
-		request.HostConfigModifier = func(config *hostConfig) {
+		if spec.tmpfs != "" {
+			config.Tmpfs = map[string]string{spec.tmpfs: ""}
+		}
+		if spec.volume != "" {
+			mode := ":rw"
+			if spec.sealed {
+				mode = ":ro"
+			}
+			config.Binds = []string{spec.volume + ":/etc/volley" + mode}
+		}
+		if spec.beside != nil {
 			config.NetworkMode = dockercontainer.NetworkMode("container:" + spec.beside.handle.GetContainerID())
 		}
 	}

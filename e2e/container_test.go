@@ -31,6 +31,7 @@ type container struct {
 	handle    tc.Container
 	ctlIP     string
 	clusterIP string     // "" if it is not on the cluster's network
+	aliases   []string   // its names there, besides the container's
 	publisher *container // whose published ports are this one's too; nil: it has its own
 }
 
@@ -115,7 +116,7 @@ func (c *container) connect(ctx context.Context, s *segment, ip string) {
 	_, err := c.bench.docker.NetworkConnect(ctx, s.network.ID, client.NetworkConnectOptions{
 		Container: c.handle.GetContainerID(),
 		EndpointConfig: &network.EndpointSettings{
-			Aliases:    []string{c.name + ".cluster"},
+			Aliases:    c.aliases,
 			IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: netip.MustParseAddr(ip)},
 		},
 	})

@@ -33,10 +33,18 @@ var (
 		if path := os.Getenv("VOLLEY_E2E_BIN"); path != "" {
 			return imageOf("volley", path)
 		}
-		return builtImage("volley", "..", ".")
+		return builtImage("volley", func(ctx context.Context, binary, arch string) error { return asShipped(ctx, binary, arch) })
+	})
+	// shiftableImage is volley with VOLLEY_TEST_CLOCK_SHIFT.
+	shiftableImage = sync.OnceValues(func() (string, error) {
+		return builtImage("volley", func(ctx context.Context, binary, arch string) error {
+			return asShipped(ctx, binary, arch, "e2e")
+		})
 	})
 	programsImage = sync.OnceValues(func() (string, error) {
-		return builtImage("programs", ".", "./programs")
+		return builtImage("programs", func(ctx context.Context, binary, arch string) error {
+			return goBuild(ctx, ".", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "-trimpath", "-o", binary, "./programs")
+		})
 	})
 	consulImage = sync.OnceValues(func() (string, error) {
 		return partImage("VOLLEY_E2E_CONSUL_IMAGE", parts.ConsulTool())
@@ -46,8 +54,8 @@ var (
 	})
 )
 
-// builtImage compiles the main package pkg, as seen from folder, into an image.
-func builtImage(name, folder, pkg string) (string, error) {
+// builtImage makes an image of the binary that build writes, for the engine's architecture.
+func builtImage(name string, build func(ctx context.Context, binary, arch string) error) (string, error) {
 	temporary, err := os.MkdirTemp("", "volley-e2e-")
 	if err != nil {
 		return "", err
@@ -60,13 +68,20 @@ func builtImage(name, folder, pkg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
-	build.Dir = folder
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
+	if err := build(ctx, binary, arch); err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	return imageOf(name, binary)
+}
+
+// goBuild runs go build in a folder, beside tests that take times.
+func goBuild(ctx context.Context, folder string, environment []string, args ...string) error {
+	build := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go", "build"}, args...)...)
+	build.Dir, build.Env = folder, append(os.Environ(), environment...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }
 
 // partImage is a published image if the variable names one, else one of a
@@ -122,14 +137,15 @@ func imageOf(name, binary string) (string, error) {
 		return tag, nil
 	}
 	files := map[string][]byte{"Dockerfile": []byte(dockerfile), name: content}
-	if err := buildImage(ctx, docker, tag, files); err != nil {
+	if err := buildImage(ctx, docker, tag, files, client.ImageBuildOptions{}); err != nil {
 		return "", fmt.Errorf("image of %s: %w", name, err)
 	}
 	removeOthers(ctx, docker, repo, tag)
 	return tag, nil
 }
 
-func buildImage(ctx context.Context, docker *client.Client, tag string, files map[string][]byte) error {
+// buildImage has the engine build the Dockerfile among files.
+func buildImage(ctx context.Context, docker *client.Client, tag string, files map[string][]byte, options client.ImageBuildOptions) error {
 	archive := &bytes.Buffer{}
 	writer := tar.NewWriter(archive)
 	for name, content := range files {
@@ -143,9 +159,8 @@ func buildImage(ctx context.Context, docker *client.Client, tag string, files ma
 	if err := writer.Close(); err != nil {
 		return err
 	}
-	built, err := docker.ImageBuild(ctx, archive, client.ImageBuildOptions{
-		Tags: []string{tag}, Remove: true, ForceRemove: true, Labels: map[string]string{labelSuite: "1"},
-	})
+	options.Tags, options.Remove, options.ForceRemove, options.Labels = []string{tag}, true, true, map[string]string{labelSuite: "1"}
+	built, err := docker.ImageBuild(ctx, archive, options)
 	if err != nil {
 		return err
 	}
@@ -156,9 +171,11 @@ func buildImage(ctx context.Context, docker *client.Client, tag string, files ma
 // buildError reads the engine's account of a build to its end.
 func buildError(body io.Reader) error {
 	decoder := json.NewDecoder(body)
+	var said []string // the last words
 	for {
 		var step struct {
-			Error string `json:"error"`
+			Stream string `json:"stream"`
+			Error  string `json:"error"`
 		}
 		switch err := decoder.Decode(&step); {
 		case errors.Is(err, io.EOF):
@@ -166,7 +183,10 @@ func buildError(body io.Reader) error {
 		case err != nil:
 			return err
 		case step.Error != "":
-			return errors.New(strings.TrimSpace(step.Error))
+			return fmt.Errorf("%s: %s", strings.TrimSpace(step.Error), strings.Join(said, "; "))
+		}
+		if line := strings.TrimSpace(step.Stream); line != "" {
+			said = append(said, line)[max(0, len(said)-4):]
 		}
 	}
 }

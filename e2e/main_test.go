@@ -10,7 +10,8 @@
 //	VOLLEY_E2E_GCS_IMAGE     a published fake-gcs-server image, likewise
 //	VOLLEY_E2E_LOGS          folder for the logs of failed tests (default: volley-e2e-logs in the temporary folder)
 //	VOLLEY_E2E_RUNS          repetitions of the measurement of start times (default 5)
-//	VOLLEY_E2E=long          measurements of memory as long as the acceptance asks for, instead of seconds
+//	VOLLEY_E2E=long          measurements as long, and as often, as the acceptance asks for, instead of seconds
+//	VOLLEY_E2E_SEED          the seed of failover and chaos, as a failed run has printed it
 //
 // main_test.go decides whether to run; engine_test.go is the Docker engine,
 // images_test.go the images, bench_test.go one test's networks and containers,
@@ -24,11 +25,25 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 )
 
+// beMany lets more tests go on side by side than there are processors, unless
+// -parallel says how many: those that may are mostly waiting, and what measures time
+// goes on alone.
+func beMany() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa((3*runtime.GOMAXPROCS(0)+1)/2)) // a flag that the testing package has
+	}
+}
+
 func TestMain(m *testing.M) {
 	flag.Parse()
+	beMany()
 	if testing.Short() {
 		fmt.Println("e2e: left out with -short")
 		os.Exit(0)

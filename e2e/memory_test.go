@@ -49,6 +49,10 @@ func (n *node) metrics() (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	return metricsAt(base)
+}
+
+func metricsAt(base string) (map[string]float64, error) {
 	answer, err := ask("GET", base+"/metrics", "")
 	if err != nil {
 		return nil, err

@@ -18,10 +18,14 @@ import (
 
 // Ports of a node and the secret that all nodes of a bench share.
 const (
-	controlPort  = "8080/tcp"
-	metricsPort  = "9090/tcp"
-	clusterPort  = 7000
-	clusterToken = "e2e-cluster-token"
+	controlPort = "8080/tcp"
+	metricsPort = "9090/tcp"
+	clusterPort = 7000
+	// clusterPortTCP is published for those who try to get in.
+	clusterPortTCP = "7000/tcp"
+	clusterToken   = "e2e-cluster-token"
+	// nodesName is a name that all nodes share on the cluster's network.
+	nodesName = "nodes.cluster"
 )
 
 // node is a volley process in a container.
@@ -104,10 +108,13 @@ type runResult struct {
 	Requests      int64            `json:"requests"`
 	StatusCodes   map[string]int64 `json:"status_codes"`
 	Nodes         []struct {
-		NodeID      string  `json:"node_id"`
-		StartSkewMS float64 `json:"start_skew_ms"`
-		Requests    int64   `json:"requests"`
-		Complete    bool    `json:"complete"`
+		NodeID        string  `json:"node_id"`
+		StartSkewMS   float64 `json:"start_skew_ms"`
+		ClockOffsetMS float64 `json:"clock_offset_ms"`
+		ClockBoundMS  float64 `json:"clock_bound_ms"`
+		Requests      int64   `json:"requests"`
+		Complete      bool    `json:"complete"`
+		Reason        string  `json:"reason"`
 	} `json:"nodes"`
 }
 
@@ -181,9 +188,11 @@ func (b *bench) node(name string, settings env, files map[string]string) *node {
 // nodeWith is node for those who also choose the command or the user.
 func (b *bench) nodeWith(spec containerSpec, settings env) *node {
 	b.t.Helper()
-	spec.image = b.imageFor(volleyImage)
-	spec.onCluster = true
-	spec.ports = []string{controlPort, metricsPort}
+	if spec.image == "" {
+		spec.image = b.imageFor(b.volley)
+	}
+	spec.onCluster, spec.cpus, spec.aliases = true, b.cpus, []string{nodesName}
+	spec.ports = []string{controlPort, metricsPort, clusterPortTCP}
 	clusterIP := b.cluster.address(b.lastHost + 1)
 	if spec.beside != nil {
 		clusterIP = spec.beside.clusterIP

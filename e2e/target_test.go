@@ -21,10 +21,16 @@ type targetStats struct {
 	LastNS   int64                  `json:"last_ns"`
 	Sources  map[string]sourceStats `json:"sources"` // by address on ctl
 	Requests map[string]int64       `json:"requests"`
-	Arrivals []struct {
-		NS     int64  `json:"ns"`
-		Source string `json:"source"`
-	} `json:"arrivals"`
+	Arrivals []arrival              `json:"arrivals"`
+}
+
+// arrival is one request; what a plan has not said in a header is missing.
+type arrival struct {
+	NS        int64  `json:"ns"`
+	Source    string `json:"source"`
+	Run       string `json:"run"`
+	Iteration *int64 `json:"n"`
+	SentMS    int64  `json:"sent_ms"`
 }
 
 type sourceStats struct {
@@ -39,8 +45,14 @@ type sourceStats struct {
 // target starts a counting server.
 func (b *bench) target() *target {
 	b.t.Helper()
+	return b.targetWith()
+}
+
+// targetWith is target with flags of its own.
+func (b *bench) targetWith(flags ...string) *target {
+	b.t.Helper()
 	c := b.create(containerSpec{
-		name: "target", image: b.imageFor(programsImage), cmd: []string{"target"}, ports: []string{targetPort},
+		name: "target", image: b.imageFor(programsImage), cmd: append([]string{"target"}, flags...), ports: []string{targetPort},
 	})
 	c.start()
 	made := &target{c}
@@ -67,6 +79,14 @@ func (g *target) stats() targetStats {
 	g.bench.t.Helper()
 	var out targetStats
 	g.must("stats", askJSON(http.MethodGet, g.url(targetPort)+"/_stats?arrivals=1", "", &out))
+	return out
+}
+
+// counts are stats without single arrivals, of which there may be a million.
+func (g *target) counts() targetStats {
+	g.bench.t.Helper()
+	var out targetStats
+	g.must("counts", askJSON(http.MethodGet, g.url(targetPort)+"/_stats", "", &out))
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,7 @@ type ClientOptions struct {
 	TLS      *tls.Config   // the client's of LoadTLS; nil = plain text
 	Dialer   Dialer        // nil = TCP
 	MaxConns int           // connections at a time; 0 = 2000
+	Log      *slog.Logger  // nil = slog.Default()
 	Unused   time.Duration // after which a connection without calls is closed; 0 = 5 min
 }
 
@@ -38,7 +40,7 @@ var (
 
 // NewClient returns a client without any connection yet.
 func NewClient(o ClientOptions) *Client {
-	p := newPool(o.Token, o.TLS, o.Dialer)
+	p := newPool(o.Token, o.TLS, o.Dialer, o.Log)
 	if o.MaxConns > 0 {
 		p.max = o.MaxConns
 	}
@@ -66,7 +68,7 @@ func invoke[In, Out any](ctx context.Context, c *Client, addr, name string, call
 	defer c.pool.giveBack(conn)
 	out, err := call(pb.NewLoadTestCoordinatorClient(conn), ctx, in, options...)
 	if err != nil {
-		return nil, conn.handshake.explain(fromStatus(err, name, addr))
+		return nil, c.pool.failure(conn, err, name, addr)
 	}
 	return out, nil
 }

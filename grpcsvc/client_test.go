@@ -158,7 +158,7 @@ func TestConnectionsAreKept(t *testing.T) {
 // Raft's transport has two connections to each peer: heartbeats to all must not
 // close one another's.
 func TestThePoolHoldsAThousandPeers(t *testing.T) {
-	p := newPool("", nil, nil)
+	p := newPool("", nil, nil, nil)
 	defer p.close()
 	first, err := p.borrow("10.0.0.1:7000", useHeartbeat)
 	if err != nil {

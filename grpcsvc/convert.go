@@ -25,11 +25,11 @@ func timeFromWire(ns int64) time.Time {
 }
 
 func memberToWire(m node.Member) *pb.Member {
-	return &pb.Member{ServerId: m.ServerID, NodeId: m.NodeID, Region: m.Region, Addr: m.Addr, Weight: m.Weight}
+	return &pb.Member{ServerId: m.ServerID, NodeId: m.NodeID, Region: m.Region, Addr: m.Addr, Weight: m.Weight, Incarnation: m.Incarnation}
 }
 
 func memberFromWire(m *pb.Member) node.Member {
-	return node.Member{ServerID: m.GetServerId(), NodeID: m.GetNodeId(), Region: m.GetRegion(), Addr: m.GetAddr(), Weight: m.GetWeight()}
+	return node.Member{ServerID: m.GetServerId(), NodeID: m.GetNodeId(), Region: m.GetRegion(), Addr: m.GetAddr(), Weight: m.GetWeight(), Incarnation: m.GetIncarnation()}
 }
 
 func fenceToWire(f node.Fence) *pb.Fence {
@@ -129,11 +129,11 @@ func distributeFromWire(t *pb.TestConfig) node.Distribute {
 }
 
 func ackToWire(a node.Ack) *pb.Ack {
-	return &pb.Ack{ServerId: a.ServerID, Version: a.Version}
+	return &pb.Ack{ServerId: a.ServerID, Incarnation: a.Incarnation, Version: a.Version}
 }
 
 func ackFromWire(a *pb.Ack) node.Ack {
-	return node.Ack{ServerID: a.GetServerId(), Version: a.GetVersion()}
+	return node.Ack{ServerID: a.GetServerId(), Incarnation: a.GetIncarnation(), Version: a.GetVersion()}
 }
 
 func startToWire(s node.StartTest) *pb.StartTestRequest {
@@ -187,14 +187,14 @@ func stoppedFromWire(s *pb.Stopped) node.Stopped {
 func reportToWire(r node.Report) *pb.ReportRequest {
 	return &pb.ReportRequest{
 		ClusterId: r.ClusterID, RunId: r.RunID, Of: memberToWire(r.Of), Seq: r.Seq,
-		Final: r.Final, Failure: r.Failure, Left: r.Left, Summary: r.Summary,
+		Incarnation: r.Incarnation, Final: r.Final, Failure: r.Failure, Left: r.Left, Summary: r.Summary,
 	}
 }
 
 func reportFromWire(r *pb.ReportRequest) node.Report {
 	return node.Report{
 		ClusterID: r.GetClusterId(), RunID: r.GetRunId(), Of: memberFromWire(r.GetOf()), Seq: r.GetSeq(),
-		Final: r.GetFinal(), Failure: r.GetFailure(), Left: r.GetLeft(), Summary: r.GetSummary(),
+		Incarnation: r.GetIncarnation(), Final: r.GetFinal(), Failure: r.GetFailure(), Left: r.GetLeft(), Summary: r.GetSummary(),
 	}
 }
 
@@ -208,16 +208,38 @@ func healthCheckFromWire(h *pb.HealthCheckRequest) node.HealthCheck {
 
 func healthToWire(h node.Health) *pb.HealthReply {
 	return &pb.HealthReply{
-		ServerId: h.ServerID, AppliedIndex: h.AppliedIndex, ReadyRun: h.ReadyRun, SourceHash: h.SourceHash,
+		ServerId: h.ServerID, Incarnation: h.Incarnation, AppliedIndex: h.AppliedIndex, ReadyRun: h.ReadyRun, SourceHash: h.SourceHash,
 		ClockOffsetNs: int64(h.ClockOffset), ClockBoundNs: int64(h.ClockBound), StartSkewNs: int64(h.StartSkew),
-		FirstRequestNs: timeToWire(h.FirstRequest),
+		FirstRequestNs: timeToWire(h.FirstRequest), Divisions: countsToWire(h.Divisions), Suspended: h.Suspended,
 	}
 }
 
 func healthFromWire(h *pb.HealthReply) node.Health {
 	return node.Health{
-		ServerID: h.GetServerId(), AppliedIndex: h.GetAppliedIndex(), ReadyRun: h.GetReadyRun(), SourceHash: h.GetSourceHash(),
+		ServerID: h.GetServerId(), Incarnation: h.GetIncarnation(), AppliedIndex: h.GetAppliedIndex(), ReadyRun: h.GetReadyRun(), SourceHash: h.GetSourceHash(),
 		ClockOffset: time.Duration(h.GetClockOffsetNs()), ClockBound: time.Duration(h.GetClockBoundNs()), StartSkew: time.Duration(h.GetStartSkewNs()),
-		FirstRequest: timeFromWire(h.GetFirstRequestNs()),
+		FirstRequest: timeFromWire(h.GetFirstRequestNs()), Divisions: countsFromWire(h.GetDivisions()), Suspended: h.GetSuspended(),
 	}
+}
+
+func countsToWire(in map[string]int) map[string]int64 {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make(map[string]int64, len(in))
+	for k, n := range in {
+		out[k] = int64(n)
+	}
+	return out
+}
+
+func countsFromWire(in map[string]int64) map[string]int {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make(map[string]int, len(in))
+	for k, n := range in {
+		out[k] = int(n)
+	}
+	return out
 }

@@ -60,7 +60,7 @@ func (c *Client) fetch(ctx context.Context, name, addr string, to io.Writer, ask
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
-	return conn.handshake.explain(fromStatus(err, name, addr))
+	return c.pool.failure(conn, err, name, addr)
 }
 
 // FetchData sends a data file in chunks, as fast as they are taken.

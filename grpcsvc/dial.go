@@ -3,7 +3,9 @@ package grpcsvc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"sync"
@@ -13,6 +15,9 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"volley/door"
+	"volley/node"
 )
 
 const (
@@ -33,6 +38,7 @@ const (
 	useHeartbeat use = "heartbeat"
 	useBulk      use = "bulk"
 	useData      use = "data"
+	useStream    use = "stream"
 )
 
 type connKey struct {
@@ -48,6 +54,7 @@ type pool struct {
 	tls     *tls.Config
 	max     int
 	unused  time.Duration
+	refused *door.Refusals // of this node by others, and of others by it
 
 	mu     sync.Mutex
 	conns  map[connKey]*pooledConn
@@ -62,12 +69,13 @@ type pooledConn struct {
 	lastUsed  time.Time
 }
 
-func newPool(token string, tlsConfig *tls.Config, dialer Dialer) *pool {
+func newPool(token string, tlsConfig *tls.Config, dialer Dialer, log *slog.Logger) *pool {
 	return &pool{
 		options: dialOptions(token, dialer),
 		tls:     tlsConfig,
 		max:     defaultMaxConns,
 		unused:  defaultUnused,
+		refused: door.NewRefusals(log),
 		conns:   map[connKey]*pooledConn{},
 	}
 }
@@ -175,6 +183,16 @@ func (p *pool) giveBack(conn *pooledConn) {
 	defer p.mu.Unlock()
 	conn.calls--
 	conn.lastUsed = time.Now()
+}
+
+// failure is what becomes of a failed call's error. Who does not get in is told:
+// Raft itself keeps its messages' errors for the debug log.
+func (p *pool) failure(conn *pooledConn, err error, call, addr string) error {
+	err = conn.handshake.explain(fromStatus(err, call, addr))
+	if errors.Is(err, node.ErrUnauthenticated) {
+		p.refused.Warn("by another node", "the node at "+addr+" and this one do not accept each other: "+err.Error(), "addr", addr, "call", call)
+	}
+	return err
 }
 
 // close cancels the calls under way and makes later ones fail with ErrClosed.

@@ -12,6 +12,9 @@
 //
 // What holds everywhere:
 //
+//   - The token is asked for when a call's header is there (InTapHandle), of every
+//     method of every service. Until the first such call a connection is a stranger
+//     at the door, and closed before long; package door says which goes first.
 //   - A call without a deadline is refused: by the client before it is sent, by
 //     the server when it arrives. Raft's messages get theirs from Transport.
 //   - node's errors cross the wire as themselves: errors.Is holds at the caller,
@@ -21,7 +24,8 @@
 //     address can therefore never vote, or take entries, as its old self. The
 //     refusal is also the proof that the old self is gone (OnMisdirected).
 //   - Heartbeats and votes have a connection of their own, so that a snapshot or
-//     a large entry on the way does not cost the leadership; and so have data files.
+//     a large entry on the way does not cost the leadership; and so have data files
+//     and summaries.
 //   - One connection per address and purpose, cached, bounded, reconnecting
 //     within a second; a plan document is at most 512 KiB, a message 8 MiB.
 //
@@ -29,7 +33,14 @@
 // pipelining (hundreds of applies a second, where a run needs ten), because
 // the one that comes with Raft has no place for the target's id.
 //
-// StreamMetrics is declared and answers Unimplemented.
+// StreamMetrics carries summaries while a run goes. What goes up is the newest
+// summary, so nothing queues: a sender waits for the acknowledgement of one
+// before it sends a newer of the same process and run, and flow control holds up
+// a sender whose receiver does not read. Node sees whole summaries only; on the
+// wire one leaves out what has not changed since the one that was acknowledged
+// before on the same stream (bases, difference). "Send full" in an answer means
+// "send the newest again, whole". A stream has a deadline (minutes; the server
+// takes at most 15), ends with the server, and is made anew by its sender.
 //
 // The generated code in pb comes from (protoc 3.21, run by go generate):
 //

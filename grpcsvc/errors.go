@@ -21,6 +21,9 @@ var ErrClosed = errors.New("connections are closed")
 // apart from a wrong cluster because it alone proves that the id is gone.
 var errWrongServer = fmt.Errorf("%w: another server id", node.ErrOtherCluster)
 
+// errTermLeap refuses a Raft message whose term no election could have reached.
+var errTermLeap = fmt.Errorf("%w: the term is out of reach", node.ErrRefused)
+
 const (
 	errorDomain = "volley"
 	// maxErrorText bounds the text of an error on the wire in bytes. It travels

@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -194,6 +195,11 @@ func (f *fakeNode) HandleReport(ctx context.Context, in node.Report) error {
 	return err
 }
 
+func (f *fakeNode) HandleStream(ctx context.Context, head node.StreamHead, _ node.SummarySource) error {
+	_, err := f.handle(ctx, head)
+	return err
+}
+
 func (f *fakeNode) HandleHealthCheck(ctx context.Context, in node.HealthCheck) (node.Health, error) {
 	return reply[node.Health](f.handle(ctx, in))
 }
@@ -233,6 +239,17 @@ func calls(c *Client) map[string]func(ctx context.Context, addr string) error {
 		"Submit":    func(ctx context.Context, a string) error { _, err := c.Submit(ctx, a, node.Submit{}); return err },
 		"Stop":      func(ctx context.Context, a string) error { _, err := c.Stop(ctx, a, node.StopRequest{}); return err },
 		"Report":    func(ctx context.Context, a string) error { return c.Report(ctx, a, node.Report{}) },
+		"Stream": func(ctx context.Context, a string) error {
+			s, err := c.Stream(ctx, a, node.StreamHead{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if _, err = s.Recv(); errors.Is(err, io.EOF) { // it has ended well
+				err = nil
+			}
+			return err
+		},
 		"HealthCheck": func(ctx context.Context, a string) error {
 			_, err := c.HealthCheck(ctx, a, node.HealthCheck{})
 			return err

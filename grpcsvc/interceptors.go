@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -14,7 +15,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
+	"volley/grpcsvc/pb"
 	"volley/node"
 )
 
@@ -30,35 +33,57 @@ type guard struct {
 	life  context.Context // ends when the server is to end
 }
 
-// options installs the guard, in the order recovery, errors, token, deadline.
+// options installs the guard: the token first, when a call's header is there and
+// before a byte of its message is kept, whatever the call is; then recovery,
+// errors, deadline.
 func (g *guard) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.InTapHandle(g.tap),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
 	}
 }
 
+// tap sees every call, of methods that do not exist too. Whose call is admitted
+// has proven to belong here.
+func (g *guard) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	from := visitorOf(ctx)
+	if err := g.admit(ctx); err != nil {
+		from.warn("token", "call refused: "+err.Error(), "method", info.FullMethodName)
+		return ctx, toStatus(err)
+	}
+	from.admit()
+	return ctx, nil
+}
+
 func (g *guard) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (out any, err error) {
 	defer g.recover(info.FullMethod, &err)
-	if err := g.admit(ctx); err != nil {
-		return nil, toStatus(err)
-	}
 	if err := checkDeadline(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	out, err = handle(ctx, in)
+	g.tell(ctx, info.FullMethod, err)
 	return out, toStatus(err)
 }
 
-// stream does not ask for a deadline: InstallSnapshot, FetchData and FetchResult, the
-// streams that volley serves, do that themselves; health's Watch is meant to stay open,
-// until the server ends.
+// tell puts into the log what was refused because of who sent it.
+func (g *guard) tell(ctx context.Context, method string, err error) {
+	switch {
+	case errors.Is(err, errTermLeap):
+		visitorOf(ctx).warn("term", "Raft message refused: "+err.Error(), "method", method)
+	case errors.Is(err, node.ErrStaleLeader):
+		visitorOf(ctx).info("stale leader", "call refused: "+err.Error(), "method", method)
+	case errors.Is(err, node.ErrOtherCluster):
+		visitorOf(ctx).info("another", "message refused, it is for another node or cluster: "+err.Error(), "method", method)
+	}
+}
+
+// stream does not ask for a deadline: the streams that volley serves do that
+// themselves; health's Watch is meant to stay open. That, and streams of
+// summaries, end with the server at the latest.
 func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	defer g.recover(info.FullMethod, &err)
-	if err := g.admit(stream.Context()); err != nil {
-		return toStatus(err)
-	}
-	if isHealth(info.FullMethod) {
+	if isHealth(info.FullMethod) || info.FullMethod == pb.LoadTestCoordinator_StreamMetrics_FullMethodName {
 		watch := &watchStream{ServerStream: stream}
 		var end context.CancelFunc
 		watch.ctx, end = context.WithCancel(stream.Context())
@@ -66,7 +91,9 @@ func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		defer context.AfterFunc(g.life, end)()
 		stream = watch
 	}
-	return toStatus(handle(srv, stream))
+	err = handle(srv, stream)
+	g.tell(stream.Context(), info.FullMethod, err)
+	return toStatus(err)
 }
 
 // watchStream is a stream that ends with the server, not only with its caller.

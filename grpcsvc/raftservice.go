@@ -58,7 +58,7 @@ func (t *Transport) open(in *pb.RaftMessage, request any) error {
 	if err := t.decode(in.GetBody(), request); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	return nil
+	return t.checkTerm(request)
 }
 
 func (t *Transport) receive(ctx context.Context, in *pb.RaftMessage, request any) (*pb.RaftReply, error) {
@@ -84,6 +84,7 @@ func (t *Transport) dispatch(ctx context.Context, rpc raft.RPC) (*pb.RaftReply, 
 	}
 	select {
 	case answer := <-answers:
+		t.noteLeader(rpc.Command, answer)
 		return t.reply(answer)
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -110,10 +111,21 @@ func (t *Transport) takeHeartbeat(rpc raft.RPC) bool {
 	return true
 }
 
+// noteLeader takes note of a message of the leader, as whom Raft has accepted
+// the sender if it answers in the sender's term.
+func (t *Transport) noteLeader(request any, answer raft.RPCResponse) {
+	in, ok := request.(*raft.AppendEntriesRequest)
+	out, answered := answer.Response.(*raft.AppendEntriesResponse)
+	if ok && answered && answer.Error == nil && out.Term == in.Term {
+		t.contacts.heard(time.Now())
+	}
+}
+
 func (t *Transport) reply(answer raft.RPCResponse) (*pb.RaftReply, error) {
 	if answer.Error != nil {
 		return nil, status.Error(codes.Aborted, wireText(answer.Error))
 	}
+	t.noteTerm(answer.Response)
 	body, err := t.encode(answer.Response)
 	if err != nil {
 		return nil, err
@@ -132,6 +144,9 @@ func (t *Transport) receiveSnapshot(stream grpc.ClientStreamingServer[pb.Snapsho
 	var request raft.InstallSnapshotRequest
 	if err := t.open(first.GetHeader(), &request); err != nil {
 		return nil, err
+	}
+	if request.Size < 0 || request.Size > maxSnapshot {
+		return nil, fmt.Errorf("%w: snapshot of %d bytes (accepted: at most %d)", node.ErrRefused, request.Size, int64(maxSnapshot))
 	}
 	ctx, cancel := context.WithTimeout(stream.Context(), t.snapshotTimeout(request.Size))
 	defer cancel()

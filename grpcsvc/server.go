@@ -10,10 +10,12 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"volley/door"
 	"volley/grpcsvc/pb"
 	"volley/node"
 )
@@ -21,9 +23,11 @@ import (
 const (
 	maxMessage       = 8 << 20 // bytes, both ways
 	maxRequestHeader = 64 << 10
-	maxStreams       = 256 // calls at a time per connection
-	handshakeTimeout = 5 * time.Second
-	stopTimeout      = 3 * time.Second
+	maxStreams       = 256             // calls at a time per connection
+	handshakeTimeout = 5 * time.Second // TLS and the preface of HTTP/2
+	// strangerTimeout closes a connection that no valid call has come over.
+	strangerTimeout = 10 * time.Second
+	stopTimeout     = 3 * time.Second
 
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 3 * time.Second
@@ -39,6 +43,7 @@ type Options struct {
 	Token     string       // that every call must show; "" = none
 	TLS       *tls.Config  // the server's of LoadTLS; nil = plain text
 	Log       *slog.Logger // nil = slog.Default()
+	Strangers int          // connections at a time that no valid call has come over; 0 = 1000
 }
 
 // Server answers the other nodes: LoadTestCoordinator, Raft and grpc.health.v1
@@ -46,6 +51,8 @@ type Options struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	door   door.Options
+	calls  *coordinator
 	end    context.CancelFunc // of the streams that stay open as long as the server
 }
 
@@ -56,12 +63,15 @@ func NewServer(o Options) *Server {
 		log = slog.Default()
 	}
 	life, end := context.WithCancel(context.Background())
+	refusals := door.NewRefusals(log)
 	s := &Server{
 		grpc:   grpc.NewServer(append(serverOptions(o.TLS), (&guard{token: o.Token, log: log, life: life}).options()...)...),
 		health: health.NewServer(),
+		door:   door.Options{Strangers: o.Strangers, Patience: strangerTimeout, Refusals: refusals, Port: "cluster"},
+		calls:  &coordinator{node: o.Handler},
 		end:    end,
 	}
-	pb.RegisterLoadTestCoordinatorServer(s.grpc, &coordinator{node: o.Handler})
+	pb.RegisterLoadTestCoordinatorServer(s.grpc, s.calls)
 	if o.Transport != nil {
 		pb.RegisterRaftServer(s.grpc, &raftService{transport: o.Transport})
 	}
@@ -81,19 +91,20 @@ func serverOptions(tlsConfig *tls.Config) []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true), // Serve owns the handlers: it returns after the last
 	}
+	security := insecure.NewCredentials()
 	if tlsConfig != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(tlsConfig)))
+		security = credentials.NewTLS(tlsConfig)
 	}
-	return options
+	return append(options, grpc.Creds(porter{security}))
 }
 
 // Serve answers on listener, which it closes, until ctx ends; then health says
-// NOT_SERVING and its watches end, calls that are under way get 3 s, what is left is cancelled, and
+// NOT_SERVING, its watches and the streams of summaries end, calls that are under way get 3 s, what is left is cancelled, and
 // Serve returns nil after the last handler. An error means that listening failed.
 // A Server serves once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.grpc.Serve(listener) }()
+	go func() { failed <- s.grpc.Serve(door.Guard(listener, s.door)) }()
 	select {
 	case err := <-failed:
 		s.grpc.Stop()
@@ -103,6 +114,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	s.health.Shutdown()
 	s.end()
 	s.stop()
+	s.calls.pumps.Wait()
 	<-failed
 	return nil
 }

@@ -3,16 +3,17 @@ package grpcsvc
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"volley/grpcsvc/pb"
 	"volley/node"
 )
 
-// coordinator hands each call to the node. StreamMetrics is left to the embedded
-// base, which answers Unimplemented.
+// coordinator hands each call to the node.
 type coordinator struct {
 	pb.UnimplementedLoadTestCoordinatorServer
-	node node.Handler
+	node  node.Handler
+	pumps sync.WaitGroup // that receive the streams of summaries
 }
 
 // answer turns what a handler returned into a reply: out only without an error.

@@ -4,10 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -93,17 +95,17 @@ func TestMutualTLS(t *testing.T) {
 	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
 	load := func(a *authority, name string) (Options, ClientOptions) {
 		cert, key := a.issue(t, name, nil)
-		server, client, err := LoadTLS(a.file, cert, key)
+		papers, err := LoadTLS(a.file, cert, key, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return Options{Handler: answering(node.Pong{ServerID: name}, nil), TLS: server}, ClientOptions{TLS: client}
+		return Options{Handler: answering(node.Pong{ServerID: name}, nil), TLS: papers.Server}, ClientOptions{TLS: papers.Client}
 	}
 	serverA, clientA := load(ours, "a")
 	_, clientB := load(ours, "b")
 	serverX, clientX := load(theirs, "x")
 	anonymous := ClientOptions{TLS: clientB.TLS.Clone()}
-	anonymous.TLS.Certificates = nil
+	anonymous.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
 
 	serverA.Transport = NewTransport(TransportOptions{ServerID: "a", ClusterID: func() string { return "c" }})
 	t.Cleanup(func() { _ = serverA.Transport.Close() })
@@ -182,11 +184,17 @@ func TestLoadTLSNamesTheFile(t *testing.T) {
 		"expired":             {a.file, expired, expiredKey, []string{expired, "expired"}},
 		"of one usage only":   {a.file, serverOnly, serverOnlyKey, []string{serverOnly, "as a client's", "usage"}},
 	} {
-		_, _, err := LoadTLS(c.ca, c.cert, c.key)
+		_, err := LoadTLS(c.ca, c.cert, c.key, nil)
 		for _, want := range c.want {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got %v, want %q in it", name, err, want)
 			}
 		}
 	}
+}
+
+// clientOf is a new client, and so a new connection.
+func clientOf(t *testing.T, m *MutualTLS) *Client {
+	t.Helper()
+	return newClient(t, ClientOptions{TLS: m.Client, Log: slog.New(slog.DiscardHandler)})
 }

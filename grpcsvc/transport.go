@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -23,6 +25,7 @@ const (
 	defaultTimeout          = 2 * time.Second
 	snapshotChunk           = 64 << 10  // bytes
 	snapshotPace            = 256 << 10 // bytes a second that a snapshot is granted
+	maxSnapshot             = 64 << 20  // bytes; the state is two plans and little else
 )
 
 // TransportOptions describe a Transport.
@@ -36,9 +39,10 @@ type TransportOptions struct {
 	HeartbeatTimeout time.Duration
 	// Timeout is that of any other message; a snapshot gets 1 s more per 256 KiB. 0 = 2 s.
 	Timeout time.Duration
-	Token   string      // shown on every message; "" = none
-	TLS     *tls.Config // the client's of LoadTLS; nil = plain text
-	Dialer  Dialer      // nil = TCP
+	Token   string       // shown on every message; "" = none
+	TLS     *tls.Config  // the client's of LoadTLS; nil = plain text
+	Dialer  Dialer       // nil = TCP
+	Log     *slog.Logger // nil = slog.Default()
 	// OnMisdirected hears that the process at addr answered that it is not
 	// target. With server ids that are new per process this proves target dead.
 	// It is called on Raft's goroutines and must not block. May be nil.
@@ -55,8 +59,10 @@ type Transport struct {
 	timeout   time.Duration
 	codec     *codec.MsgpackHandle
 	consumer  chan raft.RPC
+	term      atomic.Uint64   // the highest that this node's Raft has told
 	life      context.Context // ends with Close
 	end       context.CancelFunc
+	contacts  contacts
 
 	mu          sync.Mutex
 	onHeartbeat func(raft.RPC)
@@ -81,7 +87,7 @@ func NewTransport(o TransportOptions) *Transport {
 	life, end := context.WithCancel(context.Background())
 	return &Transport{
 		o:         o,
-		pool:      newPool(o.Token, o.TLS, o.Dialer),
+		pool:      newPool(o.Token, o.TLS, o.Dialer, o.Log),
 		heartbeat: o.HeartbeatTimeout / 2,
 		timeout:   o.Timeout,
 		codec:     &codec.MsgpackHandle{},
@@ -130,10 +136,16 @@ func (t *Transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 
 // AppendEntries sends entries, or a heartbeat on the connection for those.
 func (t *Transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, in *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) error {
+	var err error
 	if isHeartbeat(in) {
-		return t.send(t.urgent(id, addr), "heartbeat", pb.RaftClient.AppendEntries, in, out)
+		err = t.send(t.urgent(id, addr), "heartbeat", pb.RaftClient.AppendEntries, in, out)
+	} else {
+		err = t.send(peer{id, addr, useBulk, t.timeout}, "append entries", pb.RaftClient.AppendEntries, in, out)
 	}
-	return t.send(peer{id, addr, useBulk, t.timeout}, "append entries", pb.RaftClient.AppendEntries, in, out)
+	if err == nil && out.Term == in.Term { // else this node leads no more
+		t.contacts.answer(id, time.Now())
+	}
+	return err
 }
 
 // RequestVote asks for a vote.
@@ -230,9 +242,12 @@ func (t *Transport) exchange(to peer, name string, in, out any, call func(contex
 	reply, err := call(ctx, pb.NewRaftClient(conn), message)
 	if err != nil {
 		t.notice(err, to)
-		return conn.handshake.explain(fromStatus(err, name, string(to.addr)))
+		return t.pool.failure(conn, err, name, string(to.addr))
 	}
-	return t.decode(reply.GetBody(), out)
+	if err := t.decode(reply.GetBody(), out); err != nil {
+		return err
+	}
+	return t.checkTerm(out)
 }
 
 // address puts a request into an envelope with its target's names: Raft itself
@@ -242,6 +257,7 @@ func (t *Transport) address(id raft.ServerID, in any) (*pb.RaftMessage, error) {
 	if cluster == "" {
 		return nil, fmt.Errorf("%w: this node is in no cluster", node.ErrOtherCluster)
 	}
+	t.noteTerm(in)
 	body, err := t.encode(in)
 	if err != nil {
 		return nil, err

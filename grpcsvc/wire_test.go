@@ -48,6 +48,12 @@ func fill(t *testing.T, v reflect.Value, count *int) {
 		for i := range v.Len() {
 			fill(t, v.Index(i), count)
 		}
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key, count)
+		fill(t, value, count)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(t, v.Elem(), count)

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
@@ -82,9 +83,9 @@ func (t template) ofJob() bool {
 // text is the URL, unescaped where literals are. A path is joined to the base
 // as the predecessor did, one slash between, unless it is a URL of its own.
 func (a *address) text(s *scope) string {
-	out := s.fillURL(nil, a.path)
+	out := s.fillURL(nil, 0, a.path)
 	if !isURL(string(out[:min(len(out), 8)])) {
-		base := s.fillURL(nil, a.base)
+		base := s.fillURL(nil, 0, a.base)
 		path := strings.TrimLeft(string(out), "/")
 		out = append(append([]byte(strings.TrimRight(string(base), "/")), '/'), path...)
 	}
@@ -101,28 +102,27 @@ func (a *address) text(s *scope) string {
 	return text + "&" + query
 }
 
-// fillURL escapes each variable by where it stands: not at all if the text
-// begins with it and in the authority, then as a path's segment, then as a
-// part of the query.
-func (s *scope) fillURL(dst []byte, t template) []byte {
+// fillURL appends a URL, or a path, that begins at from. It escapes each
+// variable by where it stands: not at all if the text begins with it and in the
+// authority, then as a path's segment, then as a part of the query.
+func (s *scope) fillURL(dst []byte, from int, t template) []byte {
 	for i := range t {
 		how := t[i].how
 		if how == byPlace {
-			how = placeAfter(string(dst))
+			how = placeAfter(dst[from:])
 		}
 		dst = s.append(dst, &t[i], how)
 	}
 	return dst
 }
 
-func placeAfter(text string) escaping {
-	if text == "" {
+func placeAfter(text []byte) escaping {
+	switch {
+	case len(text) == 0:
 		return asIs
-	}
-	if strings.Contains(text, "?") {
+	case bytes.IndexByte(text, '?') >= 0:
 		return inQuery
-	}
-	if isURL(text) && !pastAuthority(text) {
+	case text[0] != '/' && isURL(string(text[:min(len(text), 8)])) && !pastAuthority(string(text)):
 		return asIs
 	}
 	return inPath
@@ -174,10 +174,10 @@ func (a *address) origin() (origin, bool) {
 func (t template) known() (text string, whole bool) {
 	for i := range t {
 		if !t[i : i+1].ofJob() {
-			return string((&scope{}).fillURL(nil, t[:i])), false
+			return string((&scope{}).fillURL(nil, 0, t[:i])), false
 		}
 	}
-	return string((&scope{}).fillURL(nil, t)), true
+	return string((&scope{}).fillURL(nil, 0, t)), true
 }
 
 // pastAuthority is true for a URL whose host and port are complete.
@@ -194,23 +194,23 @@ func isURL(s string) bool {
 // escape percent-encodes what must not appear in a URL, which net/http would
 // send as it is (blanks and non-ASCII in the query) or refuse (a lone %). What
 // is encoded already stays.
-func escape(text string) string {
+func escape(text string) string { return string(appendEscaped(nil, []byte(text))) }
+
+func appendEscaped(dst, text []byte) []byte {
 	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		c := text[i]
+	for i, c := range text {
 		bad := c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 ||
 			c == '%' && !isHexPair(text[i+1:])
 		if bad {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
 			continue
 		}
-		b.WriteByte(c)
+		dst = append(dst, c)
 	}
-	return b.String()
+	return dst
 }
 
-func isHexPair(s string) bool {
+func isHexPair(s []byte) bool {
 	return len(s) >= 2 && isHex(s[0]) && isHex(s[1])
 }
 

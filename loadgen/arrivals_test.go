@@ -9,7 +9,7 @@ import (
 
 // poissonGaps are the gaps between n arrivals of a constant rate, in mean gaps.
 func poissonGaps(rate float64, seed uint64, n int) []float64 {
-	a := newArrivals(schedule{curve: rpsCurve(rate), share: everything(), poisson: true, seed: seed, end: endless})
+	a := newArrivals(schedule{curve: rpsCurve(rate), claims: newClaims(), poisson: true, seed: seed, end: endless})
 	var gaps []float64
 	last := time.Duration(0)
 	for range n {
@@ -64,7 +64,7 @@ func TestPoissonDependsOnTheSeedAlone(t *testing.T) {
 // Poisson distributed around Λ.
 func TestPoissonFollowsTheCurve(t *testing.T) {
 	c := rampCurve(0, 1000, 30, "thirds")
-	a := newArrivals(schedule{curve: c, share: everything(), poisson: true, seed: 3, end: 30 * time.Second})
+	a := newArrivals(schedule{curve: c, claims: newClaims(), poisson: true, seed: 3, end: 30 * time.Second})
 	for _, want := range []float64{5000, 10_000, 5000} {
 		end := a.due.Truncate(10*time.Second) + 10*time.Second
 		got := float64(a.skip(end))
@@ -79,7 +79,7 @@ func TestPoissonFollowsTheCurve(t *testing.T) {
 
 func TestArrivalsEndByTheirNumber(t *testing.T) {
 	for _, poisson := range []bool{false, true} {
-		a := newArrivals(schedule{curve: rpsCurve(100), share: everything(), poisson: poisson, seed: 1, end: endless, limit: 250})
+		a := newArrivals(schedule{curve: rpsCurve(100), claims: newClaims(), poisson: poisson, seed: 1, end: endless, limit: 250})
 		n := 0
 		for ; !a.none; a.advance() {
 			n++
@@ -92,8 +92,8 @@ func TestArrivalsEndByTheirNumber(t *testing.T) {
 
 func TestArrivalsOfTheWarmupDoNotCount(t *testing.T) {
 	for _, poisson := range []bool{false, true} {
-		s := schedule{curve: rpsCurve(100), share: everything(), poisson: poisson, seed: 1, end: 10 * time.Second, warmup: 3 * time.Second}
-		count, all := newArrivals(s), newArrivals(schedule{curve: s.curve, share: s.share, poisson: poisson, seed: 1, end: s.end})
+		s := schedule{curve: rpsCurve(100), claims: newClaims(), poisson: poisson, seed: 1, end: 10 * time.Second, warmup: 3 * time.Second}
+		count, all := newArrivals(s), newArrivals(schedule{curve: s.curve, claims: s.claims, poisson: poisson, seed: 1, end: s.end})
 		early := all.skip(3 * time.Second)
 		if got, want := count.skip(5*time.Second), all.skip(5*time.Second); got != want || early == 0 || want < 100 {
 			t.Errorf("poisson %v: skipping to 5 s counts %d, want %d", poisson, got, want)

@@ -113,11 +113,11 @@ func (a *assertion) holds(s *scope, r *response) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.what(), err)
 		}
-		if !a.exists && value != s.text(a.text) {
+		if !a.exists && !bytes.Equal(value, s.bytes(a.text)) {
 			return fmt.Errorf("%s has another value", a.what())
 		}
 	case "bodyContains":
-		if !bytes.Contains(r.body, []byte(s.text(a.text))) {
+		if !bytes.Contains(r.body, s.bytes(a.text)) {
 			return fmt.Errorf("%s: the body does not have the text", a.what())
 		}
 	case "bodyMatches":

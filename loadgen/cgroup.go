@@ -110,17 +110,23 @@ func ratio(fields []string) float64 {
 	return quota / period
 }
 
-// throttled is for how long the kernel has kept each of the cgroups from the
-// CPU, summed up over the CPUs.
-func (g cgroups) throttled() []time.Duration {
-	out := make([]time.Duration, len(g))
+// throttling is for how long the kernel has kept a cgroup from the CPU, summed up
+// over the CPUs, and in how many periods.
+type throttling struct {
+	time    time.Duration
+	periods int64
+}
+
+func (g cgroups) throttled() []throttling {
+	out := make([]throttling, len(g))
 	for i, c := range g {
 		key, unit := "throttled_usec", time.Microsecond
 		if !c.v2 {
 			key, unit = "throttled_time", time.Nanosecond
 		}
 		n, _ := c.sum("cpu.stat", key)
-		out[i] = time.Duration(n) * unit
+		out[i].time = time.Duration(n) * unit
+		out[i].periods, _ = c.sum("cpu.stat", "nr_throttled")
 	}
 	return out
 }

@@ -180,6 +180,37 @@ func (c *Child) leave() {
 	c.active--
 }
 
+// Redivide is as Engine says. Divisions may be told one after the other: the child
+// is asked in the order of the calls.
+func (c *Child) Redivide(ctx context.Context, runID string, d Division) error {
+	p := c.proc.Load()
+	ctx, cancel := context.WithTimeout(ctx, prepareWait)
+	defer cancel()
+	call := p.open()
+	defer p.drop(call)
+	if err := p.link.send(message{Kind: kindRedivide, ID: call.id, RunID: runID, Division: &d}); err != nil {
+		return fmt.Errorf("%w: %w", ErrEngine, p.broken(ctx, err))
+	}
+	select {
+	case m := <-call.reply:
+		return m.err()
+	case <-p.dead:
+		return fmt.Errorf("%w: %w", ErrEngine, p.death)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: divide run %s anew: no answer of the engine child: %w", ErrEngine, runID, ctx.Err())
+	}
+}
+
+// Lease tells the child what the clock reads at its end: both are on one machine.
+func (c *Child) Lease(runID string, until time.Time) {
+	c.tell(message{Kind: kindLease, RunID: runID, Until: monotonic(until).Round(0)})
+}
+
+// Settle tells the child.
+func (c *Child) Settle(runID string, s Settlement) {
+	c.tell(message{Kind: kindSettle, RunID: runID, Settled: s})
+}
+
 // Discard tells the child; one that is dead has forgotten all by itself.
 func (c *Child) Discard(runID string) { c.tell(message{Kind: kindDiscard, RunID: runID}) }
 

@@ -1,13 +1,13 @@
 package loadgen
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"syscall"
 	"time"
 
@@ -21,11 +21,12 @@ const mostTries = 3
 
 // network is what a run's clients have in common.
 type network struct {
-	config *plan.Config
-	dialer *dialer
-	shared *pool   // nil if each worker has connections of its own
-	places *places // nil for no limit
-	phases bool
+	config  *plan.Config
+	dialer  *dialer
+	shared  *pool   // nil if each worker has connections of its own
+	places  *places // nil for no limit
+	phases  bool
+	buffers buffers
 }
 
 // newNetwork is for a run of at most so many workers.
@@ -35,6 +36,9 @@ func newNetwork(p *plan.Plan, local Client, workers int) (*network, error) {
 		return nil, err
 	}
 	c := &p.Config
+	if d.own, err = isOwn(p, local); err != nil {
+		return nil, err
+	}
 	n := &network{config: c, dialer: d, phases: p.Metrics.Phases}
 	spare, limited := spareLimit(c)
 	switch single := perRequest(c); {
@@ -54,15 +58,30 @@ func newNetwork(p *plan.Plan, local Client, workers int) (*network, error) {
 	return n, nil
 }
 
+// isOwn is whether HTTP/1.1 is our own client's: unless the plan wants the other,
+// or is not certain and asks for what ours cannot do. It passes no proxy.
+func isOwn(p *plan.Plan, local Client) (bool, error) {
+	switch p.Config.Client {
+	case "own":
+		if local.ProxyFromEnv {
+			return false, errors.New("config.client: own passes no proxy, and PROXY_FROM_ENV is set (config.client auto or std, or PROXY_FROM_ENV unset)")
+		}
+		return true, nil
+	case "auto":
+		return p.Config.HTTP != "2" && !local.ProxyFromEnv && len(foreign(p)) == 0, nil
+	}
+	return false, nil
+}
+
 func (n *network) client() *client {
-	c := &client{dialer: n.dialer, phases: n.phases}
+	c := &client{dialer: n.dialer, phases: n.phases, single: perRequest(n.config), buffers: &n.buffers}
 	if n.shared != nil {
 		c.keep = n.shared
 		return c
 	}
 	c.own = &own{
-		single: perRequest(n.config), expire: idleLimit(n.config), places: n.places,
-		lines: map[route]*line{}, broke: map[route]bool{},
+		single: c.single, expire: idleLimit(n.config), places: n.places,
+		broke: map[route]bool{},
 	}
 	c.keep = c.own
 	return c
@@ -80,10 +99,19 @@ type client struct {
 	dialer *dialer
 	keep   keeper
 	own    *own // nil if connections are shared
+	single bool // each connection serves one request
 	phases bool
 
 	reserved *grant // of the next request
 	waits    route  // what reserved is for
+	last     exchange
+
+	// Of connections that are not net/http's:
+	stop    stopper
+	reply   reply
+	buffers *buffers // of the run, for replies
+	request bytes.Buffer
+	waste   []byte // where what is forgotten is read to; made when needed
 }
 
 // exchange is one request with its response, or what became of it.
@@ -100,15 +128,14 @@ type exchange struct {
 	phases             *stats.Phases // nil if nobody asks for them
 }
 
-// reserve waits until req, the next one to be sent, may have a connection that
-// others use as well. That is lateness and none of the time that a request may
-// take, which begins afterwards. There is no error but that of req's context.
-func (c *client) reserve(req *http.Request) error {
+// reserve waits until the next request, which goes on a route, may have a
+// connection that others use as well. That is lateness and none of the time that
+// a request may take, which begins afterwards. There is no error but ctx's.
+func (c *client) reserve(ctx context.Context, r route) error {
 	if c.own != nil {
 		return nil
 	}
-	r := c.route(req)
-	g, err := c.keep.take(req.Context(), r)
+	g, err := c.keep.take(ctx, r)
 	if err == nil {
 		c.reserved, c.waits = &g, r
 	}
@@ -116,17 +143,21 @@ func (c *client) reserve(req *http.Request) error {
 }
 
 // granted is what has been reserved, or has to be waited for.
-func (c *client) granted(ctx context.Context, r route) (grant, error) {
-	if c.reserved == nil {
-		return c.keep.take(ctx, r)
+func (c *client) granted(k *errand) (grant, error) {
+	if c.own != nil {
+		return c.keep.take(k.ctx, k.route) // waits for nobody
 	}
-	g := *c.reserved
-	c.reserved = nil
-	if c.waits != r {
+	if c.reserved != nil {
+		g := *c.reserved
+		c.reserved = nil
+		if c.waits == k.route {
+			return g, nil
+		}
 		c.keep.give(c.waits, g)
-		return c.keep.take(ctx, r)
 	}
-	return g, nil
+	ctx, cancel := k.within()
+	defer cancel()
+	return c.keep.take(ctx, k.route)
 }
 
 // renew is the end of an iteration whose connections are its own.
@@ -137,41 +168,40 @@ func (c *client) renew() {
 }
 
 func (c *client) close() {
+	c.stop.release()
 	if c.own != nil {
 		c.own.close()
 	}
 }
 
-// route leads to the request's host. A host that a redirect led to is not
-// shown the client certificate, as with net/http.
-func (c *client) route(req *http.Request) route {
-	r := route{origin: originOf(req.URL)}
-	if c.dialer.tls != c.dialer.bare {
-		r.bare = isStranger(req.Context())
-	}
-	return r
+// route leads to a request's host. A host that a redirect led to is not shown
+// the client certificate, as with net/http.
+func (c *client) route(o origin, stranger bool) route {
+	return route{origin: o, bare: stranger && c.dialer.tls != c.dialer.bare}
 }
 
 // do sends a request and reads all of the response; to is given its body as
-// the wire had it, io.Discard if nobody asks for it.
-func (c *client) do(req *http.Request, to io.Writer) exchange {
-	r := c.route(req)
-	var x exchange
-	came := time.Now()
+// the wire had it, nil if nobody asks for it.
+//
+// What it returns is good until the next one: results that are handed on by
+// reference keep the stack of a worker at 4 KB.
+func (c *client) do(k *errand, to *sink) *exchange {
+	x := &c.last
+	*x = exchange{begun: k.came}
 	for try := 1; ; try++ {
-		g, err := c.granted(req.Context(), r)
-		if try == 1 {
+		g, err := c.granted(k)
+		if try == 1 && c.own == nil {
 			x.begun = time.Now()
-			x.waited = x.begun.Sub(came)
+			x.waited = x.begun.Sub(k.came)
 		}
 		if err != nil {
-			x.unsent(req, err)
+			x.unsent(k, err)
 			return x
 		}
-		if again := c.send(g, r, req, to, &x); !again || try == mostTries {
+		if again := c.send(g, k, to, x); !again || try == mostTries {
 			return x
 		}
-		if req, err = rewound(req); err != nil {
+		if k.req, err = rewound(k.req); err != nil {
 			return x
 		}
 	}
@@ -179,13 +209,13 @@ func (c *client) do(req *http.Request, to io.Writer) exchange {
 
 // send sends a request by a grant. again is true if it came to nothing for a
 // reason that says nothing of the target, and another connection may do.
-func (c *client) send(g grant, r route, req *http.Request, to io.Writer, x *exchange) (again bool) {
+func (c *client) send(g grant, k *errand, to *sink, x *exchange) (again bool) {
 	rested := g.line != nil
 	if !rested {
-		l, err := c.dialer.dial(req.Context(), r)
+		l, err := c.dial(k)
 		if err != nil {
-			c.keep.give(r, g)
-			x.unsent(req, err)
+			c.keep.give(k.route, g)
+			x.unsent(k, err)
 			return false
 		}
 		if g.replaces {
@@ -196,21 +226,108 @@ func (c *client) send(g grant, r route, req *http.Request, to io.Writer, x *exch
 	}
 	l := g.line
 	x.newConn = !l.used.Swap(true)
-	m := x.over(l, req, to)
-	if c.phases {
-		x.phases = x.timed(l, m)
+	if l.wire != nil {
+		again = c.onWire(l, k, to, rested, x)
+	} else {
+		again = c.onLine(l, k, to, rested, x)
 	}
-	again = rested && x.repeatable(l, m, req)
 	if x.err != nil && !l.http2 {
 		l.close()
 	}
-	c.keep.give(r, g)
+	c.keep.give(k.route, g)
 	return again
+}
+
+func (c *client) dial(k *errand) (*line, error) {
+	ctx, cancel := k.within()
+	defer cancel()
+	return c.dialer.dial(ctx, k.route)
+}
+
+// onWire is an exchange on a connection of our own.
+func (c *client) onWire(l *line, k *errand, to *sink, rested bool, x *exchange) (again bool) {
+	w, p := l.wire, &c.reply
+	c.stop.heed(k.ctx)
+	x.sent = x.begun
+	if !rested || !x.ended.IsZero() { // that was a while ago
+		x.sent = time.Now()
+	}
+	w.ready(x.sent, k.deadline, c)
+	c.stop.busy.Store(w)
+	err := k.write(&c.request, c.single)
+	if err == nil && c.stop.over.Load() {
+		err = k.ctx.Err()
+	}
+	if err == nil {
+		err = w.send(k)
+	}
+	x.status, x.header, x.err = 0, nil, nil
+	if err == nil {
+		p.begin(w, c.buffers)
+		err = x.read(p, k, to)
+	}
+	x.ended = time.Now()
+	c.stop.busy.Store(nil)
+	w.settle(err == nil && p.again())
+	p.end()
+	if err != nil {
+		x.err = w.reason(k, err, x.ended)
+	}
+	out := w.carried(k.wire)
+	x.in, x.out, x.wrote = x.in+w.in, x.out+out, out > 0
+	if !x.wrote {
+		x.sent = x.begun
+	}
+	if c.phases {
+		x.phases = x.timed(l, w.answered)
+	}
+	return x.err != nil && rested && w.in == 0 && k.ctx.Err() == nil && !k.late(x.ended) && (!x.wrote || k.idempotent)
+}
+
+// read reads a response.
+func (x *exchange) read(p *reply, k *errand, to *sink) error {
+	err := p.next(k.toHEAD)
+	if err == nil && k.wants(p) {
+		x.header, err = p.headers(k.toHEAD)
+	}
+	if err != nil {
+		return err
+	}
+	x.status = p.status
+	return p.body(to)
+}
+
+// reason is why an exchange came to nothing: an end that was set comes before
+// what it did to the connection.
+func (w *wire) reason(k *errand, err error, at time.Time) error {
+	if cause := k.ctx.Err(); cause != nil {
+		return cause
+	}
+	if k.late(at) && errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// onLine is an exchange on a connection of net/http's.
+func (c *client) onLine(l *line, k *errand, to *sink, rested bool, x *exchange) (again bool) {
+	ctx, cancel := k.within()
+	defer cancel()
+	req := k.req.WithContext(ctx)
+	m := x.over(l, req, to)
+	if c.phases {
+		answered, ok := m.instant(&m.answered)
+		if !ok {
+			answered = time.Time{}
+		}
+		x.phases = x.timed(l, answered)
+	}
+	return rested && x.repeatable(l, m, req, k.idempotent)
 }
 
 // over sends a request on a connection and reads the response. The meter has
 // when it was sent and answered.
-func (x *exchange) over(l *line, req *http.Request, to io.Writer) *meter {
+func (x *exchange) over(l *line, req *http.Request, to *sink) *meter {
 	m := &l.meter
 	if l.http2 {
 		// Others may use the connection at the same time: its bytes do not say
@@ -219,9 +336,10 @@ func (x *exchange) over(l *line, req *http.Request, to io.Writer) *meter {
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), m.trace()))
 	}
 	m.rearm()
+	x.status, x.header = 0, nil
 	res, err := l.conn.RoundTrip(req)
 	if err == nil {
-		_, err = io.Copy(to, res.Body)
+		_, err = to.drain(res.Body)
 		_ = res.Body.Close()
 		x.status, x.header = res.StatusCode, res.Header
 	}
@@ -236,20 +354,21 @@ func (x *exchange) over(l *line, req *http.Request, to io.Writer) *meter {
 }
 
 // unsent is the end of a request that never had a connection.
-func (x *exchange) unsent(req *http.Request, err error) {
-	if req.Body != nil {
-		_ = req.Body.Close()
+func (x *exchange) unsent(k *errand, err error) {
+	if k.req != nil && k.req.Body != nil {
+		_ = k.req.Body.Close()
 	}
 	x.sent, x.ended, x.err = x.begun, time.Now(), err
 }
 
-func (x *exchange) timed(l *line, m *meter) *stats.Phases {
+// timed are the parts of an exchange; answered is zero if no answer came.
+func (x *exchange) timed(l *line, answered time.Time) *stats.Phases {
 	p := &stats.Phases{}
 	if x.newConn {
 		p.DNS, p.Connect, p.TLS = l.took.dns, l.took.connect, l.took.tls
 	}
-	if at, ok := m.instant(&m.answered); ok && x.wrote {
-		p.FirstByte = at.Sub(x.sent)
+	if !answered.IsZero() && x.wrote {
+		p.FirstByte = answered.Sub(x.sent)
 	}
 	return p
 }
@@ -257,7 +376,7 @@ func (x *exchange) timed(l *line, m *meter) *stats.Phases {
 // repeatable is net/http's rule: the connection had rested and may have been
 // closed meanwhile, nothing of a response has come, and either nothing of the
 // request went out or sending it twice does no harm.
-func (x *exchange) repeatable(l *line, m *meter, req *http.Request) bool {
+func (x *exchange) repeatable(l *line, m *meter, req *http.Request, idempotent bool) bool {
 	_, answered := m.instant(&m.answered)
 	switch {
 	case x.err == nil || answered || req.Context().Err() != nil:
@@ -267,15 +386,16 @@ func (x *exchange) repeatable(l *line, m *meter, req *http.Request) bool {
 	case !x.wrote || refused(x.err):
 		return true
 	}
-	return idempotent(req) && !l.fit()
+	return idempotent && !l.fit()
 }
 
-func idempotent(req *http.Request) bool {
-	switch cmp.Or(req.Method, http.MethodGet) {
+// isIdempotent is whether sending a request twice does no more than once.
+func isIdempotent(method string, has func(header string) bool) bool {
+	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
-	return req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
+	return has("Idempotency-Key") || has("X-Idempotency-Key")
 }
 
 // refused is true if the other side of HTTP/2 says that it has not looked at
@@ -300,7 +420,7 @@ func (r streamReset) Error() string {
 
 // rewound is a request whose body can be read once more.
 func rewound(req *http.Request) (*http.Request, error) {
-	if req.Body == nil || req.Body == http.NoBody {
+	if req == nil || req.Body == nil || req.Body == http.NoBody {
 		return req, nil
 	}
 	again := *req

@@ -342,6 +342,40 @@ func TestServiceTimeLeavesConnectingOut(t *testing.T) {
 	if s.Latency.Min() < 100*time.Millisecond || s.Service.Min() > 100*time.Millisecond {
 		t.Errorf("latency %v and service time %v; want connecting in the former alone", s.Latency.Min(), s.Service.Min())
 	}
+	// What the target sees first is the first byte, which had to wait as well.
+	if skew, sent := s.StartSkew(); !sent || skew < 100*time.Millisecond {
+		t.Errorf("start skew %v, want that of the first byte", skew)
+	}
+}
+
+// The predecessor's scenarios measured up to the head of a response.
+func TestServiceTimeEndsWithTheLastByte(t *testing.T) {
+	leavesNothing(t)
+	target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "first")
+		w.(http.Flusher).Flush()
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		fmt.Fprint(w, "last")
+	})
+	log, _ := testLog()
+	for name, assertion := range map[string]string{"unread": "", "read": ", assertions: [{type: bodyContains, text: firstlast}]"} {
+		e := loadgen.NewInProcess(log)
+		document := strings.NewReplacer("workers: 3", "workers: 1", "20s", "100ms", "path: /}", "path: /}"+assertion).Replace(slowPlan) + "metrics: {phases: true}\n"
+		prepare(t, e, job("r", document, target.URL))
+		s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
+		if err != nil || s.ErrorCount() != 0 || s.Requests == 0 {
+			t.Fatalf("%s: %v, %d requests, errors %v", name, err, s.Requests, s.Errors)
+		}
+		if s.Service.Min() < 100*time.Millisecond || s.Latency.Min() < 100*time.Millisecond {
+			t.Errorf("%s: service time %v, latency %v; the last byte comes after 100 ms", name, s.Service.Min(), s.Latency.Min())
+		}
+		if first := s.Phases[3].Min(); first >= 100*time.Millisecond || first <= 0 {
+			t.Errorf("%s: the first byte after %v", name, first)
+		}
+	}
 }
 
 // dawdler reads the first bytes of a connection 100 ms late.
@@ -362,4 +396,30 @@ func (c *lateConn) Read(b []byte) (int, error) {
 		<-time.After(d)
 	}
 	return c.Conn.Read(b)
+}
+
+// Where each request has a place in the schedule, the wait of a redirect's for its
+// own is none of the time that the target has.
+func TestARedirectsWaitForItsPlaceIsNotTheTargets(t *testing.T) {
+	for _, client := range []string{"own", "std"} {
+		target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/" {
+				http.Redirect(w, r, "/there", http.StatusFound)
+			}
+		})
+		log, _ := testLog()
+		e := loadgen.NewInProcess(log)
+		prepare(t, e, job("r", `version: "1.0"
+config: {baseUrl: "$BASE", workers: 20, duration: 3s, timeout: 400ms, client: `+client+`}
+load: {model: rps, target: 20, unit: requests}
+scenarios: [{name: s, steps: [{request: {method: GET, path: /}}]}]
+`, target.URL))
+		s, err := e.Run(t.Context(), "r", time.Now().Add(50*time.Millisecond), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := target.paths()["GET /there"]; s.ErrorCount() != 0 || n < 10 {
+			t.Errorf("client %s: %d requests, %d of them redirected, errors %v", client, s.Requests, n, s.Errors)
+		}
+	}
 }

@@ -12,13 +12,48 @@ import (
 
 // condition measures how this process has fared since it was made.
 type condition struct {
-	began, last time.Time     // last: when lately was asked
-	used, then  time.Duration // CPU time at these instants
-	processors  float64       // that the process may use
+	began, last time.Time // last: when lately was asked
+	atFirst     usage     // at these instants
+	atLast      usage
+	processors  float64 // that the process may use
 	groups      cgroups
-	throttled   []time.Duration // at the beginning
 	waits       []metrics.Sample
-	before      []*metrics.Float64Histogram // of waits, at the beginning
+	clock       clockWatch
+}
+
+// usage is what a process has used and had to wait for up to an instant.
+type usage struct {
+	cpu       time.Duration
+	throttled []throttling // by each of the cgroups
+	waits     []*metrics.Float64Histogram
+}
+
+// clockJump is how far a wall clock may jump before anybody is told.
+const clockJump = time.Second
+
+// clockWatch sees the wall clock jump, against the monotonic one: where a machine
+// is suspended only the wall clock may know, afterwards.
+type clockWatch struct {
+	ran, wall time.Duration // as last seen
+	most      time.Duration // the farthest jump over clockJump
+}
+
+// look is given what each clock shows, and says by how much the wall clock has
+// jumped since it looked last; 0 for no more than clockJump.
+func (w *clockWatch) look(ran, wall time.Duration) time.Duration {
+	by := (wall - w.wall) - (ran - w.ran)
+	w.ran, w.wall = ran, wall
+	if by.Abs() <= clockJump {
+		return 0
+	}
+	w.most = max(w.most, by.Abs())
+	return by
+}
+
+// jumped says by how much the wall clock has jumped since it was asked last.
+func (c *condition) jumped() time.Duration {
+	now := time.Now()
+	return c.clock.look(now.Sub(c.began), now.Round(0).Sub(c.began.Round(0)))
 }
 
 // The histograms of waits.
@@ -28,42 +63,58 @@ const (
 )
 
 func newCondition() *condition {
-	now, used, groups := time.Now(), cpuUsed(), cgroupsOf(machine(), "cpu")
+	now, groups := time.Now(), cgroupsOf(machine(), "cpu")
 	c := &condition{
-		began: now, last: now, used: used, then: used, groups: groups, throttled: groups.throttled(),
+		began: now, last: now, groups: groups,
 		processors: float64(runtime.GOMAXPROCS(0)),
 		waits:      []metrics.Sample{gcPause: {Name: "/sched/pauses/total/gc:seconds"}, wakeup: {Name: "/sched/latencies:seconds"}},
 	}
 	if quota := groups.quota(); quota > 0 {
 		c.processors = min(c.processors, quota)
 	}
+	c.atFirst = c.usage()
+	c.atLast = c.atFirst
+	return c
+}
+
+// usage is that of now.
+func (c *condition) usage() usage {
+	u := usage{cpu: cpuUsed(), throttled: c.groups.throttled()}
 	metrics.Read(c.waits)
 	for _, w := range c.waits {
 		h := *w.Value.Float64Histogram()
 		h.Counts = append([]uint64(nil), h.Counts...) // reading again would overwrite them
-		c.before = append(c.before, &h)
+		u.waits = append(u.waits, &h)
 	}
-	return c
+	return u
 }
 
 // generator is how the process has fared from the beginning until now; the
 // schedule lag is not its to know.
 func (c *condition) generator() stats.Generator {
-	metrics.Read(c.waits)
+	u, wall := c.usage(), time.Since(c.began)
+	share, periods := throttledShare(c.atFirst.throttled, u.throttled, wall)
 	return stats.Generator{
-		CPUPct:       c.share(cpuUsed()-c.used, time.Since(c.began)),
-		ThrottledPct: throttledShare(c.throttled, c.groups.throttled(), time.Since(c.began)),
-		GCPauseP99:   c.wait(gcPause),
-		WakeupP99:    c.wait(wakeup),
+		CPUPct:           c.share(u.cpu-c.atFirst.cpu, wall),
+		ThrottledPct:     share,
+		ThrottledPeriods: periods,
+		GCPauseP99:       percentileSince(c.atFirst.waits[gcPause], u.waits[gcPause], 0.99),
+		WakeupP99:        percentileSince(c.atFirst.waits[wakeup], u.waits[wakeup], 0.99),
+		ClockJump:        c.clock.most,
 	}
 }
 
-// lately is the share of the CPU since it was asked last.
-func (c *condition) lately() float64 {
-	now, used := time.Now(), cpuUsed()
-	share := c.share(used-c.then, now.Sub(c.last))
-	c.last, c.then = now, used
-	return share
+// lately is how the process has fared since it was asked last.
+func (c *condition) lately() stats.Gauges {
+	now, u := time.Now(), c.usage()
+	wall := now.Sub(c.last)
+	throttled, _ := throttledShare(c.atLast.throttled, u.throttled, wall)
+	g := stats.Gauges{
+		CPUPct: c.share(u.cpu-c.atLast.cpu, wall), ThrottledPct: throttled,
+		GCPause: percentileSince(c.atLast.waits[gcPause], u.waits[gcPause], 1),
+	}
+	c.last, c.atLast = now, u
+	return g
 }
 
 // share is of what the process may use, 0 to 100.
@@ -74,22 +125,19 @@ func (c *condition) share(used, wall time.Duration) float64 {
 	return min(100*float64(used)/float64(wall)/c.processors, 100)
 }
 
-// throttledShare is that of the cgroup that was throttled the most. Where it
-// waited on several CPUs at a time all of them count, up to all of the time: to
+// throttledShare is that of the cgroup that was throttled the most, and in how many
+// periods one was at most. Where it waited on several CPUs at a time all of them count, up to all of the time: to
 // call a strained generator strained too early does no harm.
-func throttledShare(before, now []time.Duration, wall time.Duration) float64 {
+func throttledShare(before, now []throttling, wall time.Duration) (share float64, periods int64) {
 	var most time.Duration
 	for i := range now {
-		most = max(most, now[i]-before[i])
+		most = max(most, now[i].time-before[i].time)
+		periods = max(periods, now[i].periods-before[i].periods)
 	}
 	if wall <= 0 {
-		return 0
+		return 0, periods
 	}
-	return min(100*float64(most)/float64(wall), 100)
-}
-
-func (c *condition) wait(which int) time.Duration {
-	return percentileSince(c.before[which], c.waits[which].Value.Float64Histogram(), 0.99)
+	return min(100*float64(most)/float64(wall), 100), periods
 }
 
 // percentileSince is of what the runtime has counted between two states of a

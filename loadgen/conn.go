@@ -91,41 +91,65 @@ type route struct {
 // line is one connection. A keeper owns it, and lends it to one request at a
 // time, or with HTTP/2 to several.
 type line struct {
-	conn   *http.ClientConn
-	route  route
-	http2  bool
-	meter  meter
-	took   timing      // what opening it took
-	used   atomic.Bool // a request has been sent on it
-	expiry *time.Timer // ends it when it has been idle for too long; nil for never
-	lent   int         // requests under way; guarded by its keeper
+	conn  *http.ClientConn // nil if it is our own client's
+	wire  *wire            // nil if it is net/http's
+	route route
+	http2 bool
+	meter meter
+	took  timing      // what opening it took
+	used  atomic.Bool // a request has been sent on it
+	lent  int         // requests under way; guarded by its keeper
+
+	limit  time.Duration // how long it may be idle; 0 for as long as it likes
+	since  time.Time     // when it came to rest; guarded by its keeper
+	expiry *time.Timer   // looks whether it has been idle for too long; nil for never
+	shut   atomic.Bool
 }
 
 // timing is what the parts of opening a connection took.
 type timing struct{ dns, connect, tls time.Duration }
 
-// rest starts the time after which an idle connection is gone.
+// rest starts the time after which an idle connection is gone. A timer that runs
+// goes on: what it finds when it fires is that the line came to rest later.
 func (l *line) rest(limit time.Duration, gone func(*line)) {
-	switch {
-	case limit <= 0:
-	case l.expiry == nil:
+	l.limit, l.since = limit, time.Now()
+	if limit > 0 && l.expiry == nil {
 		l.expiry = time.AfterFunc(limit, func() { gone(l) })
-	default:
-		l.expiry.Reset(limit)
+	}
+}
+
+// stale is whether it has been idle for too long.
+func (l *line) stale() bool { return l.limit > 0 && time.Since(l.since) >= l.limit }
+
+// later has the timer look again: at the end of a rest, or of one that begins
+// now.
+func (l *line) later(rests bool) {
+	wait := l.limit
+	if rests {
+		wait -= time.Since(l.since)
+	}
+	if !l.shut.Load() {
+		l.expiry.Reset(wait)
 	}
 }
 
 // wake ends the rest. It is false if the connection may not be used any more;
 // expired is true if that was because it had been idle for too long.
 func (l *line) wake() (alive, expired bool) {
-	if l.expiry != nil && !l.expiry.Stop() {
+	if l.stale() {
 		return false, true
+	}
+	if l.wire != nil {
+		return l.wire.alive(), false
 	}
 	return l.fit(), false
 }
 
 // fit is whether another request may be sent, now or when one has ended.
 func (l *line) fit() bool {
+	if l.wire != nil {
+		return l.wire.fit
+	}
 	if l.conn.Err() != nil {
 		return false
 	}
@@ -140,8 +164,13 @@ func (l *line) room() bool {
 }
 
 func (l *line) close() {
+	l.shut.Store(true)
 	if l.expiry != nil {
 		l.expiry.Stop()
+	}
+	if l.wire != nil {
+		l.wire.close()
+		return
 	}
 	_ = l.conn.Close()
 }

@@ -21,6 +21,9 @@ type iterator interface {
 	// counting says whether what follows belongs into the result: warm-up does
 	// not. It is called before an iteration, and within one by place.
 	counting(counts bool)
+	// onWrite is called before the first iteration of all: wrote is told once when
+	// its first byte was sent, if it ever was.
+	onWrite(wrote func(at time.Time))
 	close()
 }
 
@@ -43,12 +46,15 @@ type crew struct {
 	limit    int64         // how many iterations the crew may start, 0 for any number; the pacer has its own limit
 	none     bool          // it may start none at all
 	first    int           // workers from the start
-	most     int           // workers at most; an open model grows on demand
+	most     func() int    // workers at most, now; an open model grows on demand
+	lease    *lease        // nil if none is needed
+	changed  *bell         // rung when the load has been divided anew; nil if it never is
 	thinking *atomic.Int64 // how many workers are in a think time
 	shard    func(worker int) *stats.Shard
 	recruit  func(worker int, p place) iterator
 
 	starts, running context.Context
+	clock           *clock // of all that wait for an arrival, until starts is done
 	all             sync.WaitGroup
 	workers         atomic.Int64 // how many there are
 	idle            atomic.Int64 // how many of them are there for the next arrival
@@ -57,6 +63,7 @@ type crew struct {
 	begun           chan struct{}
 	once            sync.Once
 	opening         stats.Arrival // the first that was sent, counted or not, and when the first of all was due; after begun
+	wrote           atomic.Int64  // when its first byte was sent, since base; 0 while that is not known
 	spent           chan struct{} // closed when there are no iterations left to start
 	spend           sync.Once
 
@@ -64,8 +71,10 @@ type crew struct {
 	numbered atomic.Bool  // the run has ended by the number of its iterations
 
 	mu     sync.Mutex
-	seats  []bool // closed model: which workers there are
-	wanted int    // and how many there shall be
+	seats  []bool // which workers there are
+	vacant int    // open model: none before it is
+
+	wanted atomic.Int64 // closed model: how many there shall be; changes under the lock
 }
 
 func (c *crew) now() time.Duration { return time.Since(c.base) }
@@ -89,9 +98,16 @@ const (
 // it is left then.
 func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 	var noMore, cut context.CancelFunc
-	c.spent = make(chan struct{})
+	if c.spent == nil {
+		c.spent = make(chan struct{})
+	}
 	c.starts, noMore = context.WithCancel(context.Background())
-	defer noMore()
+	c.clock = newClock(c.base)
+	enough := func() {
+		noMore()
+		c.clock.stop()
+	}
+	defer enough()
 	c.running, cut = context.WithCancel(context.Background())
 	defer cut()
 	for range c.first {
@@ -105,7 +121,7 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 	}()
 	if why == byNumber {
 		if c.dry() && !c.requests {
-			noMore() // nobody waits for an arrival that would find nothing
+			enough() // nobody waits for an arrival that would find nothing
 		}
 		why = c.untilDone(ctx, done)
 	}
@@ -114,7 +130,7 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 	if why == atLength && c.pacer != nil {
 		c.linger(ctx)
 	}
-	noMore()
+	enough()
 	if c.pacer != nil {
 		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1)))
 	}
@@ -138,11 +154,12 @@ func (c *crew) untilEnd(ctx context.Context) ending {
 	patrol.Go(func() { c.patrol(over) })
 	defer patrol.Wait()
 	defer close(over)
-	return c.wait(ctx, c.length)
+	return c.wait(ctx, nil, c.length)
 }
 
-// wait waits until t, or for something that ends the run before.
-func (c *crew) wait(ctx context.Context, t time.Duration) ending {
+// wait waits until t, or until something is heard, or for something that ends the
+// run before.
+func (c *crew) wait(ctx context.Context, heard <-chan struct{}, t time.Duration) ending {
 	timer := time.NewTimer(time.Until(c.base.Add(t)))
 	defer timer.Stop()
 	select {
@@ -150,6 +167,8 @@ func (c *crew) wait(ctx context.Context, t time.Duration) ending {
 		return byStop
 	case <-c.spent:
 		return byNumber
+	case <-heard:
+		return unfinished
 	case <-timer.C:
 	}
 	if t < c.length {
@@ -232,13 +251,47 @@ func (c *crew) hire() {
 	if c.pacer == nil {
 		return
 	}
-	id := c.workers.Add(1) - 1
-	if id >= int64(c.most) {
-		c.workers.Add(-1)
-		return
+	if id, ok := c.seat(); ok {
+		c.idle.Add(1)
+		c.all.Go(func() { c.hand(id, (*hand).openLoop) })
 	}
-	c.idle.Add(1)
-	c.all.Go(func() { c.hand(int(id), (*hand).openLoop) })
+}
+
+// seat takes the first that is free.
+func (c *crew) seat() (id int, ok bool) {
+	most := c.most()
+	if c.workers.Load() >= int64(most) {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ; c.vacant < most; c.vacant++ {
+		if c.vacant == len(c.seats) {
+			c.seats = append(c.seats, false)
+		}
+		if !c.seats[c.vacant] {
+			c.seats[c.vacant] = true
+			c.workers.Add(1)
+			return c.vacant, true
+		}
+	}
+	return 0, false
+}
+
+// leaves is true of a worker of an open model that is one too many, since the
+// load has been divided anew: its seat is free then.
+func (c *crew) leaves(h *hand) bool {
+	if h.id < c.most() {
+		return false
+	}
+	c.mu.Lock()
+	c.leave(h.id)
+	c.vacant = min(c.vacant, h.id)
+	c.mu.Unlock()
+	if c.idle.Add(-1) == 0 {
+		c.hire()
+	}
+	return true
 }
 
 // hand is the life of a worker.
@@ -246,6 +299,11 @@ func (c *crew) hand(id int, work func(*hand)) {
 	h := &hand{crew: c, id: id, shard: c.shard(id)}
 	h.it = c.recruit(id, h.place)
 	defer h.it.close()
+	if c.pacer != nil && c.changed != nil {
+		h.slot = &slot{}
+		c.pacer.join(h.slot)
+		defer c.pacer.leave(h.slot)
+	}
 	work(h)
 }
 
@@ -269,10 +327,10 @@ func (c *crew) firstDue() time.Duration {
 	if c.pacer != nil {
 		return c.pacer.opening
 	}
-	if c.staff.at(0) > 0 {
-		return 0
+	at, ok := time.Duration(0), true
+	for c.staff.at(at) == 0 && ok && at < c.length {
+		at, ok = c.staff.change(at)
 	}
-	at, _ := c.staff.change(0)
 	return at
 }
 
@@ -281,16 +339,15 @@ func (c *crew) firstDue() time.Duration {
 func (c *crew) firstArrival(s *stats.Summary) {
 	select {
 	case <-c.begun:
-		s.Sent, s.FirstDue, s.FirstSent = true, c.opening.Due, c.opening.Sent
+		s.Sent, s.FirstDue, s.FirstSent = true, c.opening.Due, max(c.opening.Sent, time.Duration(c.wrote.Load()))
 	default:
 	}
 }
 
 // observe notes how the crew is doing.
-func (c *crew) observe(rec *stats.Recorder, cpuPct float64) {
-	rec.Observe(stats.Gauges{
-		At: c.now(), Workers: c.workers.Load(), InFlight: c.look().waiting, CPUPct: cpuPct,
-	})
+func (c *crew) observe(rec *stats.Recorder, g stats.Gauges) {
+	g.At, g.Workers, g.InFlight = c.now(), c.workers.Load(), c.look().waiting
+	rec.Observe(g)
 }
 
 // isSpent is true once there is no iteration left to start.

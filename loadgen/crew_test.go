@@ -36,7 +36,8 @@ func (s stub) iterate(ctx context.Context, n int64, _ time.Time) {
 
 func (s stub) ready(int64) bool { return true }
 
-func (s stub) counting(bool) {}
+func (s stub) counting(bool)         {}
+func (stub) onWrite(func(time.Time)) {}
 
 func (s stub) close() { s.closed.Add(1) }
 
@@ -53,15 +54,15 @@ func newTrial(c curve, length time.Duration, first, most int, takes func(n int64
 	t := &trial{rec: stats.NewRecorder(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "1"}}}, 2)}
 	t.crew = &crew{
 		base: time.Now().Add(time.Second), length: length, grace: 30 * time.Second,
-		first: first, most: most, thinking: &t.thinking, shard: t.rec.Shard, begun: make(chan struct{}),
+		first: first, most: func() int { return most }, thinking: &t.thinking, shard: t.rec.Shard, begun: make(chan struct{}),
 		recruit: func(id int, _ place) iterator {
 			return stub{t.rec.Shard(id), takes, &t.ran, &t.running, &t.closed}
 		},
 	}
 	if len(c.pieces) > 0 {
-		t.crew.pacer = newPacer(schedule{curve: c, share: everything(), end: length}, time.Second)
+		t.crew.pacer = newPacer(schedule{curve: c, claims: newClaims(), end: length}, time.Second)
 	} else {
-		t.crew.staff = staff{curve: curve{}.forever(float64(first)), share: everything()}
+		t.crew.staff = staff{curve: curve{}.forever(float64(first)), claims: newClaims()}
 	}
 	return t
 }
@@ -209,7 +210,7 @@ func TestPreciseWaitDoesNotSpinInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a alarm
 		at := time.Now().Add(time.Second)
-		if !a.precisely(t.Context(), at) || !time.Now().Equal(at) {
+		if !a.precisely(t.Context(), nil, at) || !time.Now().Equal(at) {
 			t.Errorf("woke at %v, want %v", time.Now(), at)
 		}
 	})
@@ -220,7 +221,7 @@ func TestPreciseWaitEndsOnTime(t *testing.T) {
 	best := time.Hour
 	for range 20 {
 		at := time.Now().Add(5 * time.Millisecond)
-		if !a.precisely(t.Context(), at) {
+		if !a.precisely(t.Context(), nil, at) {
 			t.Fatal("the wait was cut short")
 		}
 		late := time.Since(at)

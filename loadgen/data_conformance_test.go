@@ -30,7 +30,8 @@ type data struct {
 	rows            int
 	workers         int    // 4 unless given
 	file, load, add string // of the plan
-	share           loadgen.Share
+	among           []loadgen.Portion
+	self            string
 }
 
 func (d data) job(t *testing.T, id, base string) loadgen.Job {
@@ -45,7 +46,10 @@ func (d data) job(t *testing.T, id, base string) loadgen.Job {
 	}
 	workers := fmt.Sprint(cmp.Or(d.workers, 4))
 	j := job(id, strings.NewReplacer("DATA", d.file, "LOAD", d.load, "WORKERS", workers, "MORE", d.add).Replace(dataPlan), base)
-	j.Files, j.Share = loadgen.Files{Folder: dir, Local: true}, d.share
+	j.Files, j.Self = loadgen.Files{Folder: dir, Local: true}, d.self
+	if d.among != nil {
+		j.Divisions = []loadgen.Division{{Among: d.among}}
+	}
 	return j
 }
 
@@ -163,7 +167,7 @@ func TestConformanceSplitDataGoesOnceRound(t *testing.T) {
 		target := newTarget(t, ok)
 		var all []int
 		for i, want := range []int{5, 15} {
-			d := data{rows: 20, file: "onExhausted: stop, split: true", load: "model: rps, target: 200", share: loadgen.Share{Index: i, Weights: []float64{1, 3}}}
+			d := data{rows: 20, file: "onExhausted: stop, split: true", load: "model: rps, target: 200, scope: cluster", self: fmt.Sprint(i), among: []loadgen.Portion{{"0", 1}, {"1", 3}}}
 			s, rows := d.run(t, e, target, fmt.Sprint("r", i))
 			if len(rows) != want || s.Due() != int64(want) {
 				t.Errorf("participant %d: rows %v, due %d, want %d", i, rows, s.Due(), want)
@@ -176,7 +180,7 @@ func TestConformanceSplitDataGoesOnceRound(t *testing.T) {
 	})
 }
 
-// TestTheSameDataIsReadOnce: the second Prepare, with another share, finds the
+// TestTheSameDataIsReadOnce: the second Prepare, with another division, finds the
 // file gone.
 func TestTheSameDataIsReadOnce(t *testing.T) {
 	leavesNothing(t)
@@ -187,7 +191,7 @@ func TestTheSameDataIsReadOnce(t *testing.T) {
 	if err := os.Remove(filepath.Join(j.Files.Folder, "rows.csv")); err != nil {
 		t.Fatal(err)
 	}
-	j.Rows = loadgen.Share{Index: 1, Weights: []float64{3, 1}}
+	j.Self, j.Divisions = "b", []loadgen.Division{{Among: []loadgen.Portion{{"a", 3}, {"b", 1}}}}
 	prepare(t, e, j)
 	s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
 	if err != nil || s.Started != 5 || s.ErrorCount() != 0 {

@@ -24,7 +24,10 @@ type feed struct {
 	columns  []column // those that the scenario's steps use
 	strategy string
 	stops    bool
-	own      []uint32 // this node's rows, nil for all
+	self     string
+	deal     atomic.Pointer[deal]     // who has which row, nil unless they are split
+	own      atomic.Pointer[[]uint32] // this node's rows, nil for all
+	bound    bool                     // in the first pass arrival k has row k, whosever it is
 	// position is the place of iteration n among this node's iterations of the
 	// scenario. It is nil where n does not say: then the place is how many
 	// have begun before.
@@ -48,17 +51,24 @@ func (f *feed) take(seed uint64, n int64) (row int, passes int64, ok bool) {
 		at, _ := bits.Mul64(draw.Uint64(), uint64(size))
 		return f.row(int64(at)), 0, true
 	}
-	at := f.place(n)
-	if f.stops && at >= size {
+	if f.bound && n < int64(f.table.size()) {
+		return int(n), 0, true
+	}
+	at, first := f.place(n), int64(0)
+	if f.bound {
+		// The pass that is over has used what was the node's then.
+		at, first = at-f.position(int64(f.table.size())), 1
+	}
+	if f.stops && (f.bound || at >= size) {
 		f.over.Store(true)
 		return 0, 0, false
 	}
-	return f.row(at % size), at / size, true
+	return f.row(at % size), first + at/size, true
 }
 
 func (f *feed) size() int64 {
-	if f.own != nil {
-		return int64(len(f.own))
+	if own := f.own.Load(); own != nil {
+		return int64(len(*own))
 	}
 	return int64(f.table.size())
 }
@@ -71,10 +81,19 @@ func (f *feed) place(n int64) int64 {
 }
 
 func (f *feed) row(at int64) int {
-	if f.own != nil {
-		return int(f.own[at])
+	if own := f.own.Load(); own != nil {
+		return int((*own)[at%int64(len(*own))]) // which may have become fewer just now
 	}
 	return int(at)
+}
+
+// redeal makes another deal the feed's. A node that does not take part keeps the
+// rows that it had, for what it still sends.
+func (f *feed) redeal(d *deal) {
+	f.deal.Store(d)
+	if own := d.of(f.self); len(own) > 0 {
+		f.own.Store(&own)
+	}
 }
 
 // fill sets the variables that are columns.
@@ -91,7 +110,6 @@ type feeds struct {
 	files *files
 	job   *Job
 	plan  *plan.Plan
-	whole share // of the load
 	known tables
 	left  int64
 }
@@ -100,8 +118,10 @@ type feeds struct {
 type tables map[[2]string]*table
 
 func newFeeds(p *plan.Plan, job *Job, files *files) (*feeds, error) {
-	whole, err := newShare(job.Share)
-	return &feeds{files: files, job: job, plan: p, whole: whole, known: tables{}, left: mostTableBytes}, err
+	if job.claims == nil {
+		job.claims = newClaims()
+	}
+	return &feeds{files: files, job: job, plan: p, known: tables{}, left: mostTableBytes}, checkDivisions(job.Divisions)
 }
 
 // of is a scenario's, nil if it has no data file. Its steps have been compiled,
@@ -116,7 +136,7 @@ func (f *feeds) of(sc *plan.Scenario, names names) (*feed, error) {
 		return nil, err
 	}
 	out := &feed{
-		name: sc.Name, path: d.Path, table: t, strategy: d.Strategy,
+		name: sc.Name, path: d.Path, table: t, strategy: d.Strategy, self: f.job.Self,
 		stops: d.OnExhausted == "stop" && d.Strategy == "sequential",
 	}
 	for i, name := range t.columns {
@@ -124,11 +144,8 @@ func (f *feeds) of(sc *plan.Scenario, names names) (*feed, error) {
 			out.columns = append(out.columns, column{i, slot})
 		}
 	}
-	if out.own, err = f.own(d, t); err != nil {
-		return nil, err
-	}
 	out.position = f.position()
-	return out, nil
+	return out, f.split(d, out)
 }
 
 func (f *feeds) table(d *plan.DataFile) (*table, error) {
@@ -153,50 +170,89 @@ func (f *feeds) table(d *plan.DataFile) (*table, error) {
 	return t, nil
 }
 
-// own is the rows of a split file that are this node's: each belongs to one of
-// those who split it. While nobody drops an arrival of a plan with one scenario,
-// arrival k has row k, whichever node's it is.
-func (f *feeds) own(d *plan.DataFile, t *table) ([]uint32, error) {
+// split gives the feed the rows of a split file that are this node's: each belongs
+// to one of those who split it. While nobody drops an arrival of a plan with one
+// scenario whose load is divided, arrival k has row k, whichever node's it is.
+func (f *feeds) split(d *plan.DataFile, out *feed) error {
 	split := f.plan.Load.Scope == "cluster"
 	if d.Split != nil {
 		split = *d.Split
 	}
-	if !split {
-		return nil, nil
+	if !split || len(f.job.Divisions) == 0 {
+		return nil
 	}
-	by, err := newShare(f.job.Rows)
-	if err != nil {
-		return nil, err
+	out.bound = f.byArrival() && f.plan.Load.Scope == "cluster" && out.strategy != "random"
+	deal := &deal{path: d.Path, bound: out.bound, once: out.stops, owners: make([]int16, out.table.size())}
+	for _, next := range f.job.Divisions {
+		var err error
+		if deal, err = deal.with(next); err != nil {
+			return err
+		}
 	}
-	if by.all() {
-		by = f.whole
+	out.redeal(deal)
+	return out.suffices(deal)
+}
+
+// suffices is an error if a node that takes part has no row.
+func (f *feed) suffices(d *deal) error {
+	if (Division{Among: d.among}).has(f.self) && len(d.of(f.self)) == 0 {
+		return d.shortage()
 	}
-	if by.all() {
-		return nil, nil
+	return nil
+}
+
+// deal divides the rows of all split files anew. Nothing has changed before what
+// it returns is called, nor if there is an error.
+func (s *script) deal(next Division) (apply func(), err error) {
+	deals := make([]*deal, len(s.scenarios))
+	for i := range s.scenarios {
+		f := s.scenarios[i].feed
+		if f == nil || f.deal.Load() == nil {
+			continue
+		}
+		if deals[i], err = f.deal.Load().with(next); err == nil {
+			err = f.suffices(deals[i])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("scenarios[%d].dataFile.%w", i, err)
+		}
 	}
-	own := []uint32{}
-	for k := by.next(0); k < int64(t.size()); k = by.next(k + 1) {
-		own = append(own, uint32(k))
-	}
-	if len(own) == 0 {
-		return nil, fmt.Errorf("split: %d rows of %q for %d nodes leave none to this one (at least one row for each node, or split: false)",
-			t.size(), d.Path, len(by.weights))
-	}
-	return own, nil
+	return func() {
+		for i, d := range deals {
+			if d != nil {
+				s.scenarios[i].feed.redeal(d)
+			}
+		}
+	}, nil
 }
 
 // position is as feed's. Only where every iteration has its place in the
 // schedule, and all are of one scenario, does its number say which one it is.
 func (f *feeds) position() func(n int64) int64 {
 	switch {
-	case len(f.plan.Scenarios) > 1:
-		return nil
-	case f.plan.Load.Closed():
+	case f.byArrival():
+		return func(n int64) int64 { return f.job.claims.Load().before(n) }
+	case len(f.plan.Scenarios) == 1 && f.plan.Load.Closed():
 		return func(n int64) int64 { return n }
-	case f.plan.Load.Unit == "requests":
-		return nil
 	}
-	return f.whole.before
+	return nil
+}
+
+// byArrival is true if iteration n is arrival n, and all are of one scenario.
+func (f *feeds) byArrival() bool {
+	return len(f.plan.Scenarios) == 1 && !f.plan.Load.Closed() && f.plan.Load.Unit != "requests"
+}
+
+// rowsSkipped is how many rows of all files are nobody's any more.
+func (s *script) rowsSkipped() (n int64) {
+	for i := range s.scenarios {
+		if f := s.scenarios[i].feed; f != nil {
+			if d := f.deal.Load(); d != nil {
+				n += d.skipped
+			}
+		}
+	}
+	return n
 }
 
 // left draws the scenario of an iteration whose first choice has no rows left,

@@ -138,7 +138,7 @@ func TestDataFileErrorsNameFieldAndFile(t *testing.T) {
 			t.Errorf("%s: %v, want %q", dataFile, err, want)
 		}
 	}
-	_, err := compile(withData(t, "{path: ok.csv, split: true}"), &Job{Files: Files{Folder: dir}, Rows: Share{Index: 1, Weights: []float64{1, 1}}})
+	_, err := compile(withData(t, "{path: ok.csv, split: true}"), &Job{Files: Files{Folder: dir}, Self: "b", Divisions: []Division{{Among: []Portion{{"a", 1}, {"b", 1}}}}})
 	if want := "scenarios[0].dataFile.split: 1 rows of \"ok.csv\" for 2 nodes"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("no row for the second node: %v, want %q", err, want)
 	}
@@ -208,9 +208,13 @@ func TestASplitFileGivesEachRowToOneNode(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				feeds := &feeds{job: &Job{Share: by}, plan: &plan.Plan{Scenarios: make([]plan.Scenario, 1), Load: plan.Load{Scope: "cluster", Unit: "iterations"}}, whole: sh}
-				f := &feed{table: tableOf(t, size), strategy: strategy, position: feeds.position()}
-				if f.own, err = feeds.own(&plan.DataFile{}, f.table); err != nil {
+				self, divisions := by.divisions()
+				feeds := &feeds{
+					job:  &Job{Self: self, Divisions: divisions, claims: newClaims(span{share: sh})},
+					plan: &plan.Plan{Scenarios: make([]plan.Scenario, 1), Load: plan.Load{Scope: "cluster", Unit: "iterations"}},
+				}
+				f := &feed{self: self, table: tableOf(t, size), strategy: strategy, position: feeds.position()}
+				if err = feeds.split(&plan.DataFile{}, f); err != nil {
 					t.Fatal(err)
 				}
 				for k := sh.next(0); k < 2*size; k = sh.next(k + 1) {
@@ -235,25 +239,22 @@ func TestSplitIsAsThePlanSays(t *testing.T) {
 	half, quarter := Share{Index: 0, Weights: []float64{1, 1}}, Share{Index: 0, Weights: []float64{1, 1, 1, 1}}
 	yes, no := true, false
 	for _, tc := range []struct {
-		scope       string
-		split       *bool
-		share, rows Share
-		want        int
+		scope string
+		split *bool
+		by    Share
+		want  int
 	}{
-		{"cluster", nil, half, Share{}, 50},
-		{"cluster", &no, half, half, 100},
-		{"cluster", &yes, half, quarter, 25},
-		{"node", nil, Share{}, half, 100},
-		{"node", &yes, Share{}, half, 50},
-		{"node", &yes, Share{}, Share{}, 100},
+		{"cluster", nil, half, 50},
+		{"cluster", &no, half, 100},
+		{"cluster", &yes, quarter, 25},
+		{"node", nil, half, 100},
+		{"node", &yes, half, 50},
+		{"node", &yes, Share{}, 100},
 	} {
-		sh, err := newShare(tc.share)
-		if err != nil {
-			t.Fatal(err)
-		}
-		feeds := &feeds{job: &Job{Share: tc.share, Rows: tc.rows}, plan: &plan.Plan{Load: plan.Load{Scope: tc.scope}}, whole: sh}
-		f := &feed{table: tableOf(t, 100)}
-		if f.own, err = feeds.own(&plan.DataFile{Split: tc.split}, f.table); err != nil {
+		self, divisions := tc.by.divisions()
+		feeds := &feeds{job: &Job{Self: self, Divisions: divisions}, plan: &plan.Plan{Load: plan.Load{Scope: tc.scope}}}
+		f := &feed{self: self, table: tableOf(t, 100)}
+		if err := feeds.split(&plan.DataFile{Split: tc.split}, f); err != nil {
 			t.Fatal(err)
 		}
 		if f.size() != int64(tc.want) {

@@ -6,6 +6,7 @@ import (
 	"compress/zlib"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,15 +45,31 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// drain reads a body to its end. A nil sink keeps nothing of it.
+func (s *sink) drain(body io.Reader) (int64, error) {
+	if s == nil {
+		return io.Copy(io.Discard, body)
+	}
+	return s.ReadFrom(body)
+}
+
+// takes is whether more of a body is kept.
+func (s *sink) takes() bool { return len(s.kept) < s.limit }
+
+// room is where the next of what is kept goes, if more is; at most n bytes of it.
+func (s *sink) room(n int64) []byte {
+	if len(s.kept) == cap(s.kept) {
+		s.kept = slices.Grow(s.kept, min(max(len(s.kept), 4<<10), s.limit-len(s.kept)))
+	}
+	room := s.kept[len(s.kept):min(cap(s.kept), s.limit)]
+	return room[:min(int64(len(room)), n)]
+}
+
 // ReadFrom spares io.Copy's buffer.
 func (s *sink) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
-	for len(s.kept) < s.limit {
-		if len(s.kept) == cap(s.kept) {
-			s.kept = slices.Grow(s.kept, min(max(len(s.kept), 4<<10), s.limit-len(s.kept)))
-		}
-		room := s.kept[len(s.kept):min(cap(s.kept), s.limit)]
-		n, err := r.Read(room)
+	for s.takes() {
+		n, err := r.Read(s.room(math.MaxInt64))
 		s.kept = s.kept[:len(s.kept)+n]
 		total += int64(n)
 		if err == io.EOF {

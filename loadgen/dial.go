@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"volley/plan"
@@ -30,10 +31,13 @@ type dialer struct {
 	names     *resolver
 	overrides map[string]detour
 	version   plan.HTTPVersion
+	own       bool        // connections of HTTP/1.1 are our own client's
 	greets    bool        // wait with HTTP/2 until the other side has said how many streams it takes
 	tls, bare *tls.Config // bare: without the client certificate
 	proxy     func(*http.Request) (*url.URL, error)
 	open      func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Whether connections of our own client, and of net/http's, were opened.
+	ours, theirs atomic.Bool
 	// What makes an HTTP connection of one that is open: givenConn in the context.
 	http1, http2 *http.Transport
 }
@@ -55,7 +59,7 @@ func newDialer(c *plan.Config, local Client) (*dialer, error) {
 		version:   c.HTTP,
 		tls:       own,
 		bare:      bare,
-		open:      (&net.Dialer{}).DialContext,
+		open:      opener(local),
 		http1:     newTransport(),
 		http2:     newTransport(),
 	}
@@ -71,6 +75,27 @@ func newDialer(c *plan.Config, local Client) (*dialer, error) {
 	return d, nil
 }
 
+// keepAlive is after how long a silent connection is probed, as in the predecessor.
+const keepAlive = time.Minute
+
+func opener(local Client) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	plain := (&net.Dialer{KeepAlive: keepAlive}).DialContext
+	if !local.TCPDelay {
+		return plain
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := plain(ctx, network, addr)
+		if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+			err = tcp.SetNoDelay(false)
+		}
+		if err != nil && conn != nil {
+			_ = conn.Close()
+			conn = nil
+		}
+		return conn, err
+	}
+}
+
 func newTransport() *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -82,6 +107,12 @@ func newTransport() *http.Transport {
 		ExpectContinueTimeout: time.Second,
 		Protocols:             new(http.Protocols),
 	}
+}
+
+// certain is whether a request to an origin goes over our own client, before
+// there is a connection: with http: auto TLS may agree on HTTP/2.
+func (d *dialer) certain(o origin) bool {
+	return d.own && (d.version == "1.1" || o.scheme == "http")
 }
 
 // dial opens a connection, TLS included.
@@ -99,6 +130,11 @@ func (d *dialer) dial(ctx context.Context, r route) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.wire != nil {
+		d.ours.Store(true)
+	} else {
+		d.theirs.Store(true)
+	}
 	return l, nil
 }
 
@@ -108,10 +144,19 @@ func (d *dialer) dialDirect(ctx context.Context, l *line) error {
 		return err
 	}
 	l.http2 = d.version == "2" // known beforehand: there is nothing to ask without TLS
+	var beneath *socket
+	if d.own && !l.http2 {
+		beneath = newSocket(conn)
+		conn = beneath
+	}
 	if l.route.scheme == "https" {
 		if conn, l.http2, err = d.handshake(ctx, conn, l.route, &l.took); err != nil {
 			return err
 		}
+	}
+	if beneath != nil && !l.http2 {
+		l.wire = newWire(beneath, conn)
+		return nil
 	}
 	from := d.http1
 	if l.http2 {

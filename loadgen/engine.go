@@ -20,13 +20,23 @@ type Job struct {
 	Apart         bool // others run the same plan: this node's draws are its own, by its name
 	Client        Client
 	Files         Files
-	Share         Share
 	Recording     Recording
-	// Rows is the part of a data file's rows that is this node's where the plan
-	// splits them (dataFile.split). The zero value stands for Share.
-	Rows Share
 
-	tables tables // what an earlier Prepare has read of the data files
+	Self string // the id of this server, as in Divisions
+	// Divisions say what of the load (load.scope: cluster), and of the rows of
+	// split data files, is this node's. Without any all is, from the start, and the
+	// run cannot be divided anew.
+	Divisions []Division
+	// Enters is when this server comes in, since the run's start, with what of a load
+	// that is divided once was its part from the start on; 0 for the start itself.
+	// What is due before is left out. Its rows are its own all the same: nobody has
+	// used them. Such a run cannot be divided anew.
+	Enters time.Duration
+	// Leased is true for a run that sends only under leases.
+	Leased bool
+
+	tables tables  // what an earlier Prepare has read of the data files
+	claims *claims // what is this node's, where that changes
 }
 
 // Files says where the files that a plan names are found. The zero value is a
@@ -47,6 +57,7 @@ type Client struct {
 	ClientCertPath string
 	ClientKeyPath  string
 	ProxyFromEnv   bool
+	TCPDelay       bool    // a small packet waits for company: TCP_NODELAY=false
 	ThinkTimeScale float64 // multiplies think times; 1 leaves them, 0 skips them
 	// Env is what ${env.NAME} stands for in a plan; no other name is known.
 	Env map[string]string
@@ -60,7 +71,8 @@ type Recording struct {
 	MaxLabels int  // steps, and scenarios, counted apart; 0 is no limit
 }
 
-// ErrUnknownRun is returned by Run for a run that was not prepared.
+// ErrUnknownRun is returned by Run, and by Redivide, for a run that was not
+// prepared.
 var ErrUnknownRun = errors.New("run is not prepared")
 
 // StopCause is given as the cause when a Run's context is cancelled and says
@@ -88,6 +100,20 @@ type Engine interface {
 	// The summary is the final one; it may accompany an error, which means
 	// that the engine itself failed.
 	Run(ctx context.Context, runID string, start time.Time, live func(*stats.Summary)) (*stats.Summary, error)
+	// Redivide adds a division to a run, prepared or running. It takes effect at
+	// arrival d.From, in a closed model at d.At; what has been sent by then is not
+	// undone, and the log says so. Divisions come in the order in which they take
+	// effect; the same one again does nothing. It returns ErrUnknownRun for a run
+	// that is neither.
+	Redivide(ctx context.Context, runID string, d Division) error
+	// Lease lets a Leased run start arrivals until then, and no longer unless there
+	// is a later one. What is due meanwhile and not sent stays for the next lease: the
+	// newest division then says whose it is, so that one comes first.
+	Lease(runID string, until time.Time)
+	// Settle tells a Leased run by which divisions the others send at least. What falls
+	// due and is its own by the newest, but another's by one that this one may go by still, it drops
+	// as isolated.
+	Settle(runID string, s Settlement)
 	// Discard forgets a prepared run that shall not start.
 	Discard(runID string)
 	Saver

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/textproto"
@@ -78,23 +79,26 @@ var (
 	errNoCookie = errors.New("no such cookie")
 )
 
-func (e *extractor) value(r *response) (string, error) {
+// value is a part of the response where that has it as it is.
+func (e *extractor) value(r *response) ([]byte, error) {
 	switch e.from {
 	case "jsonPath":
 		return r.query(e.query)
 	case "regex":
 		at := e.regex.FindSubmatchIndex(r.body)
 		if at == nil || at[2*e.group] < 0 {
-			return "", errNoMatch
+			return nil, errNoMatch
 		}
-		return string(r.body[at[2*e.group]:at[2*e.group+1]]), nil
+		// What is no UTF-8 becomes U+FFFD: a variable is text wherever it goes.
+		return bytes.ToValidUTF8(r.body[at[2*e.group]:at[2*e.group+1]], []byte("\uFFFD")), nil
 	case "header":
 		if values := r.header[e.key]; len(values) > 0 {
-			return values[0], nil
+			return []byte(values[0]), nil
 		}
-		return "", errNoHeader
+		return nil, errNoHeader
 	}
-	return e.cookie(r.header["Set-Cookie"])
+	text, err := e.cookie(r.header["Set-Cookie"])
+	return []byte(text), err
 }
 
 // cookie is what stands between the first cookie's name and its attributes.
@@ -116,16 +120,17 @@ func (u *user) extract(st *step, r *response) (complete bool, err error) {
 	complete = true
 	for i := range st.extract {
 		e := &st.extract[i]
-		text, problem := "", r.trouble
+		var text []byte
+		problem := r.trouble
 		if problem == nil || !e.readsBody() {
 			text, problem = e.value(r)
 		}
 		if u.watch != nil {
-			u.watch.extracted(e, text, problem)
+			u.watch.extracted(e, string(text), problem)
 		}
 		switch {
 		case problem == nil:
-			u.scope.set(e.slot, text)
+			u.scope.keep(e.slot, text)
 			continue
 		case e.fallback != nil:
 			u.scope.set(e.slot, *e.fallback)

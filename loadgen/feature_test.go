@@ -111,6 +111,17 @@ func lengthOf(method, body string) string {
 	return fmt.Sprint(len(body))
 }
 
+// A body that is no UTF-8 is text all the same: what cannot be read is replaced.
+func TestABodyThatIsNoUTF8IsText(t *testing.T) {
+	target := newTarget(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<name>G\xfcnter\xff</name>") })
+	s, _ := outing{steps: `[{request: {method: GET, path: /}, extract: [{type: regex, name: v, regex: '<name>(.+)</name>'}],
+	  assertions: [{type: bodyContains, text: nter}, {type: bodyMatches, regex: 'G.nter.<'}]}, {request: {method: POST, path: "/${v}", body: "${v}"}}]`}.run(t, target.URL)
+	second := target.all()[1]
+	if s.ErrorCount() != 0 || second.path != "/G%EF%BF%BDnter%EF%BF%BD" || second.bodyText != "G\uFFFDnter\uFFFD" {
+		t.Errorf("errors %v %q, then %s with %q", s.Errors, s.ErrorExamples, second.path, second.bodyText)
+	}
+}
+
 func TestExtractorsFindWhatTheyAreToldTo(t *testing.T) {
 	target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Set-Cookie"] = []string{"other=x", "sid = first ; Path=/", "sid=second"}

@@ -77,6 +77,17 @@ func dialled(o outcome) any {
 
 func lookups(o outcome) any { return o.lookups }
 
+// whose is whose connections there were.
+func whose(o outcome) any {
+	switch {
+	case o.OwnClient && o.StdClient:
+		return "both"
+	case o.OwnClient:
+		return "own"
+	}
+	return "std"
+}
+
 // who is whose certificate the target was shown.
 func who(o outcome) any { return o.calls[0].http.TLS.PeerCertificates[0].Subject.CommonName }
 

@@ -21,7 +21,7 @@ func scenarioFields() map[string]field {
 	split := data("path: one.csv, split: §")
 	split.alter = func(j *loadgen.Job) {
 		j.Files.Local = false
-		j.Rows = loadgen.Share{Index: 1, Weights: []float64{1, 1}}
+		j.Self, j.Divisions = "b", []loadgen.Division{{Among: []loadgen.Portion{{"a", 1}, {"b", 1}}}}
 	}
 	return map[string]field{
 		"scenarios[].name": {steps: "[" + get("/") + "]}, {name: §, steps: [" + get("/") + "]", see: func(o outcome) any { return o.Scenarios[1].Name },

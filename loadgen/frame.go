@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,7 +22,7 @@ import (
 //	head     JSON, a message
 //	body     a plan's document (prepare) or a Summary's byte form (live, reply)
 const (
-	mostHead = 64 << 10
+	mostHead = 8 << 20 // a job may have 256 divisions among hundreds of members
 	mostBody = stats.MaxEncoded
 	// Both ends read all the time, so that a write only waits if the other end
 	// hangs.
@@ -29,34 +31,51 @@ const (
 
 type kind string
 
-// Parent to child: prepare, run, stop, discard, collect, save. Child to parent: hello once,
+// Parent to child: prepare, run, stop, redivide, lease, settle, discard, collect, save. Child to parent: hello once,
 // live, reply.
 const (
-	kindHello   kind = "hello"
-	kindPrepare kind = "prepare"
-	kindRun     kind = "run"
-	kindStop    kind = "stop"
-	kindDiscard kind = "discard"
-	kindCollect kind = "collect"
-	kindSave    kind = "save"
-	kindLive    kind = "live"
-	kindReply   kind = "reply"
+	kindHello    kind = "hello"
+	kindPrepare  kind = "prepare"
+	kindRun      kind = "run"
+	kindStop     kind = "stop"
+	kindRedivide kind = "redivide"
+	kindLease    kind = "lease"
+	kindSettle   kind = "settle"
+	kindDiscard  kind = "discard"
+	kindCollect  kind = "collect"
+	kindSave     kind = "save"
+	kindLive     kind = "live"
+	kindReply    kind = "reply"
 )
 
 // message is a frame's head. ID names the call: that of a stop is the one of
 // the run it stops.
 type message struct {
-	Kind    kind          `json:"kind"`
-	ID      uint64        `json:"id,omitempty"`
-	RunID   string        `json:"run_id,omitempty"`
-	Job     *Job          `json:"job,omitempty"` // its document is the body
-	Start   time.Time     `json:"start,omitzero"`
-	Reason  string        `json:"reason,omitempty"`
-	Grace   time.Duration `json:"grace,omitempty"`
-	Error   string        `json:"error,omitempty"`
-	Unknown bool          `json:"unknown,omitempty"` // the error is ErrUnknownRun
+	Kind     kind          `json:"kind"`
+	ID       uint64        `json:"id,omitempty"`
+	RunID    string        `json:"run_id,omitempty"`
+	Job      *Job          `json:"job,omitempty"` // its document is the body
+	Start    time.Time     `json:"start,omitzero"`
+	Until    time.Time     `json:"until,omitzero"` // of a lease
+	Division *Division     `json:"division,omitempty"`
+	Settled  Settlement    `json:"settled,omitzero"`
+	Reason   string        `json:"reason,omitempty"`
+	Grace    time.Duration `json:"grace,omitempty"`
+	Error    string        `json:"error,omitempty"`
+	Unknown  bool          `json:"unknown,omitempty"` // the error is ErrUnknownRun
+	Bounds   bounds        `json:"bounds,omitzero"`   // of a hello
 
 	body []byte
+}
+
+// bounds are what a Go runtime keeps to.
+type bounds struct {
+	Processors int   `json:"processors"`
+	Memory     int64 `json:"memory"` // in bytes
+}
+
+func ownBounds() bounds {
+	return bounds{runtime.GOMAXPROCS(0), debug.SetMemoryLimit(-1)}
 }
 
 // link is one end of the socket pair. Reading is for one goroutine, writing

@@ -40,7 +40,7 @@ func NewInProcess(log *slog.Logger) *InProcess {
 
 // Prepare refuses a plan that does not parse (plan.Errors), that asks for what
 // Unsupported lists, or whose requests cannot be made. Another version, or
-// another share, under the id of a prepared run replaces it; under that of a
+// another division, under the id of a prepared run replaces it; under that of a
 // running one it is an error.
 func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 	if known, err := e.known(job); known || err != nil {
@@ -55,7 +55,7 @@ func (e *InProcess) Prepare(ctx context.Context, job Job) error {
 }
 
 // tables are the data files of the job if it has been prepared already, with
-// another share: who takes part is known only shortly before the start, which
+// another division: who takes part is known only shortly before the start, which
 // shall not wait for 256 MiB to be read once more.
 func (e *InProcess) tables(job Job) tables {
 	e.mu.Lock()
@@ -78,7 +78,7 @@ func (e *InProcess) lookUp(job Job) (bool, error) {
 	switch {
 	case h == nil:
 		return false, nil
-	case h.version == job.ConfigVersion && h.run.job.Share.equal(job.Share) && h.run.job.Rows.equal(job.Rows):
+	case h.version == job.ConfigVersion && h.run.is(job):
 		return true, nil
 	case h.running:
 		return false, fmt.Errorf("prepare run %s: it is running with config %s, not %s", job.RunID, h.version, job.ConfigVersion)
@@ -99,6 +99,9 @@ func (e *InProcess) hold(ctx context.Context, r *run) error {
 	}
 	if _, there := e.runs[r.job.RunID]; !there && len(e.runs) >= mostRuns {
 		return fmt.Errorf("%w: prepare run %s: it holds %d runs already, at most %d", ErrEngine, r.job.RunID, len(e.runs), mostRuns)
+	}
+	if before := e.runs[r.job.RunID]; before != nil {
+		r.inherit(before.run)
 	}
 	e.runs[r.job.RunID] = &held{run: r, version: r.job.ConfigVersion}
 	return nil
@@ -131,6 +134,42 @@ func (e *InProcess) forget(runID string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.runs, runID)
+}
+
+// Redivide is as Engine says.
+func (e *InProcess) Redivide(_ context.Context, runID string, d Division) error {
+	r := e.find(runID)
+	if r == nil {
+		return fmt.Errorf("divide run %s anew: %w", runID, ErrUnknownRun)
+	}
+	if err := r.redivide(d); err != nil {
+		return fmt.Errorf("divide run %s anew: %w", runID, err)
+	}
+	return nil
+}
+
+// Lease is as Engine says; a run that is not known needs none.
+func (e *InProcess) Lease(runID string, until time.Time) {
+	if r := e.find(runID); r != nil {
+		r.extend(until)
+	}
+}
+
+// Settle is as Engine says; a run that is not known needs none.
+func (e *InProcess) Settle(runID string, s Settlement) {
+	if r := e.find(runID); r != nil {
+		r.agree(s)
+	}
+}
+
+// find is a run that is held, nil if there is none.
+func (e *InProcess) find(runID string) *run {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h := e.runs[runID]; h != nil {
+		return h.run
+	}
+	return nil
 }
 
 // Discard forgets a prepared run; one that is running is not touched.

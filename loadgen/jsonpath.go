@@ -14,14 +14,17 @@ import (
 // jsonQuery is a JSONPath of RFC 9535. Beyond it, names after a dot may have
 // hyphens and whatever else is no dot or bracket ($.headers.User-Agent), as
 // the predecessor's plans write them.
-type jsonQuery struct{ path *jsonpath.Path }
+type jsonQuery struct {
+	path *jsonpath.Path
+	way  way // nil if it is not that simple
+}
 
 func newJSONQuery(text string) (jsonQuery, error) {
 	path, err := jsonpath.Parse(bracketed(strings.TrimSpace(text)))
 	if err != nil {
 		return jsonQuery{}, fmt.Errorf("%q is no JSONPath: %w (RFC 9535, such as $.items[0].id)", text, err)
 	}
-	return jsonQuery{path}, nil
+	return jsonQuery{path, wayOf(path.Query())}, nil
 }
 
 // bracketed writes the names after dots that need it as ['name'].

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,35 +69,59 @@ func poolOf(c *plan.Config) stats.Pool {
 	return stats.Pool{Limited: limited, MaxIdlePerHost: int64(n), IdleTimeout: idleLimit(c)}
 }
 
-// own keeps one worker's connections: one per route. Its lock is for those
-// that are opened ahead.
+// mostOrigins is how many connections a worker keeps, each to another origin.
+const mostOrigins = 8
+
+// own keeps one worker's connections: one per route, at most mostOrigins of
+// them. Its lock is for those that are opened ahead, and for timers.
 type own struct {
 	single bool // close each after its request
 	expire time.Duration
 	places *places // nil for no limit
 
 	mu    sync.Mutex
-	lines map[route]*line
+	lines []*line // that rest, the longest rested first
 	broke map[route]bool
 }
 
 func (o *own) take(_ context.Context, r route) (grant, error) {
 	o.mu.Lock()
-	l := o.lines[r]
-	delete(o.lines, r)
-	replaces := o.broke[r]
-	delete(o.broke, r)
+	l := o.leave(o.find(r))
+	replaces := len(o.broke) > 0 && o.broke[r]
+	if replaces {
+		delete(o.broke, r)
+	}
 	o.mu.Unlock()
 	if l == nil {
 		return grant{replaces: replaces}, nil
 	}
-	o.places.leave(r)
 	alive, expired := l.wake()
 	if !alive {
 		l.close()
 		return grant{replaces: !expired}, nil
 	}
 	return grant{line: l}, nil
+}
+
+// find is where the connection on a route rests, -1 if there is none.
+func (o *own) find(r route) int {
+	for i, l := range o.lines {
+		if l.route == r {
+			return i
+		}
+	}
+	return -1
+}
+
+// leave takes a connection from where it rests; nil for -1.
+func (o *own) leave(at int) *line {
+	if at < 0 {
+		return nil
+	}
+	l := o.lines[at]
+	o.lines = slices.Delete(o.lines, at, at+1)
+	o.places.leave(l.route)
+	return l
 }
 
 func (o *own) opened(*line) {}
@@ -127,28 +152,37 @@ func (o *own) broken(r route) {
 }
 
 func (o *own) add(l *line) {
+	var old *line
 	o.mu.Lock()
-	full := len(o.lines) >= mostHosts || o.lines[l.route] != nil || !o.places.enter(l.route)
+	full := o.find(l.route) >= 0 || !o.places.enter(l.route)
 	if !full {
+		if len(o.lines) >= mostOrigins {
+			old = o.leave(0)
+		}
 		l.rest(o.expire, o.expired)
-		o.lines[l.route] = l
+		o.lines = append(o.lines, l)
 	}
 	o.mu.Unlock()
 	if full {
 		l.close()
+	}
+	if old != nil {
+		old.close()
 	}
 }
 
 // expired closes a connection that has been idle for too long.
 func (o *own) expired(l *line) {
 	o.mu.Lock()
-	mine := o.lines[l.route] == l
-	if mine {
-		delete(o.lines, l.route)
-		o.places.leave(l.route)
+	at := slices.Index(o.lines, l)
+	old := at >= 0 && l.stale()
+	if old {
+		o.leave(at)
+	} else {
+		l.later(at >= 0)
 	}
 	o.mu.Unlock()
-	if mine {
+	if old {
 		l.close()
 	}
 }
@@ -161,11 +195,9 @@ func (o *own) close() { o.drop(func(*line) bool { return true }) }
 func (o *own) drop(which func(*line) bool) {
 	var old []*line
 	o.mu.Lock()
-	for r, l := range o.lines {
-		if which(l) {
-			delete(o.lines, r)
-			o.places.leave(r)
-			old = append(old, l)
+	for at := len(o.lines) - 1; at >= 0; at-- {
+		if which(o.lines[at]) {
+			old = append(old, o.leave(at))
 		}
 	}
 	clear(o.broke)

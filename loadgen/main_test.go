@@ -190,6 +190,9 @@ func head(s string) string { return s[:min(len(s), 1000)] }
 
 // job makes a plan's job; the document may say $BASE for the target's URL.
 func job(id, document, base string) loadgen.Job {
+	if !strings.Contains(document, "client: ") {
+		document = strings.Replace(document, "config: {", "config: {client: "+client+", ", 1)
+	}
 	doc := []byte(strings.ReplaceAll(document, "$BASE", base))
 	return loadgen.Job{
 		RunID: id, ConfigVersion: plan.Version(doc), Document: doc, NodeID: "node-a", Region: "local", Seed: 7, Apart: true,

@@ -1,8 +1,10 @@
 package loadgen
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"testing"
@@ -95,7 +97,7 @@ func TestCPUOfCgroups(t *testing.T) {
 		"sys/fs/cgroup/a/cpu.max": "150000 100000\n", "sys/fs/cgroup/cpu.max": "max 100000\n",
 		"sys/fs/cgroup/a/cpu.stat": "usage_usec 9\nnr_throttled 3\nthrottled_usec 2500\n",
 	}), "cpu")
-	if q, th := v2.quota(), v2.throttled(); q != 1.5 || !slices.Equal(th, []time.Duration{2500 * time.Microsecond, 0}) {
+	if q, th := v2.quota(), v2.throttled(); q != 1.5 || !slices.Equal(th, []throttling{{2500 * time.Microsecond, 3}, {}}) {
 		t.Errorf("version 2: quota %v, throttled %v", q, th)
 	}
 	v1 := cgroupsOf(kernel(map[string]string{
@@ -106,21 +108,47 @@ func TestCPUOfCgroups(t *testing.T) {
 		"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us":   "100000",
 		"sys/fs/cgroup/cpu,cpuacct/a/cpu.stat":          "nr_periods 4\nthrottled_time 700\n",
 	}), "cpu")
-	if q, th := v1.quota(), v1.throttled(); q != 0.5 || th[0] != 700 {
+	if q, th := v1.quota(), v1.throttled(); q != 0.5 || th[0].time != 700 {
 		t.Errorf("version 1: quota %v, throttled %v", q, th)
 	}
 }
 
 func TestThrottledShare(t *testing.T) {
-	before, now := []time.Duration{time.Second, 0}, []time.Duration{time.Second, 100 * time.Millisecond}
-	if got := throttledShare(before, now, 2*time.Second); got != 5 {
-		t.Errorf("100 ms of 2 s are %v %%", got)
+	before, now := []throttling{{time.Second, 7}, {}}, []throttling{{time.Second, 7}, {100 * time.Millisecond, 3}}
+	if got, periods := throttledShare(before, now, 2*time.Second); got != 5 || periods != 3 {
+		t.Errorf("100 ms of 2 s are %v %% in %d periods", got, periods)
 	}
-	if got := throttledShare([]time.Duration{0}, []time.Duration{time.Minute}, time.Second); got != 100 {
+	if got, _ := throttledShare([]throttling{{}}, []throttling{{time: time.Minute}}, time.Second); got != 100 {
 		t.Errorf("more than all of the time is %v %%", got)
 	}
-	if got := throttledShare(nil, nil, time.Second); got != 0 {
-		t.Errorf("without cgroups %v %%", got)
+	if got, periods := throttledShare(nil, nil, time.Second); got != 0 || periods != 0 {
+		t.Errorf("without cgroups %v %% in %d periods", got, periods)
+	}
+}
+
+// Each second tells of itself alone, the whole run of all of them.
+func TestConditionTellsOfEachSecond(t *testing.T) {
+	stat := func(periods, usec int) fstest.MapFS {
+		return fstest.MapFS{
+			"proc/self/cgroup":         {Data: []byte("0::/a\n")},
+			"sys/fs/cgroup/a/cpu.stat": {Data: fmt.Appendf(nil, "nr_throttled %d\nthrottled_usec %d\n", periods, usec)},
+		}
+	}
+	c := newCondition()
+	at := func(periods, usec int) { c.groups = cgroupsOf(stat(periods, usec), "cpu") }
+	at(3, 1_000_000)
+	c.atFirst = c.usage()
+	c.atLast = c.atFirst
+	runtime.GC()
+	at(5, 3_000_000_000) // far more than can have passed
+	if g := c.lately(); g.ThrottledPct != 100 || g.GCPause <= 0 {
+		t.Errorf("a throttled second with a collection: %v %%, pause %v; want 100, more than 0", g.ThrottledPct, g.GCPause)
+	}
+	if g := c.lately(); g.ThrottledPct != 0 {
+		t.Errorf("the next second is throttled for %v %%, want 0", g.ThrottledPct)
+	}
+	if g := c.generator(); g.ThrottledPct != 100 || g.ThrottledPeriods != 2 || g.GCPauseP99 <= 0 {
+		t.Errorf("the whole: %v %% in %d periods, pauses %v; want 100, 2, more than 0", g.ThrottledPct, g.ThrottledPeriods, g.GCPauseP99)
 	}
 }
 

@@ -2,6 +2,8 @@ package loadgen_test
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,18 +71,30 @@ func TestConformanceShareIsPartOfTheCurve(t *testing.T) {
 	onBoth(t, func(t *testing.T, e loadgen.Engine) {
 		target := newTarget(t, ok)
 		for i, want := range []int64{25, 75} {
-			j := job(fmt.Sprint("r", i), fmt.Sprintf(modelPlan, "duration: 500ms", "model: rps, target: 200"), target.URL)
-			j.Share = loadgen.Share{Index: i, Weights: []float64{1, 3}}
+			j := job(fmt.Sprint("r", i), fmt.Sprintf(modelPlan, "duration: 500ms", "model: rps, target: 200, scope: cluster"), target.URL)
+			j.Self, j.Divisions = fmt.Sprint(i), []loadgen.Division{{Among: []loadgen.Portion{{"0", 1}, {"1", 3}}}}
 			prepare(t, e, j)
 			s, err := e.Run(t.Context(), j.RunID, time.Now().Add(lead), nil)
 			if err != nil || s.Due() != want || s.Target != float64(want) {
 				t.Errorf("participant %d: %v, due %d of a target of %v; want %d", i, err, s.Due(), s.Target, want)
 			}
 		}
-		j := job("bad", fmt.Sprintf(modelPlan, "duration: 500ms", "model: rps, target: 200"), target.URL)
-		j.Share = loadgen.Share{Index: 2, Weights: []float64{1, 3}}
+		j := job("bad", fmt.Sprintf(modelPlan, "duration: 500ms", "model: rps, target: 200, scope: cluster"), target.URL)
+		j.Self, j.Divisions = "0", []loadgen.Division{{Among: []loadgen.Portion{{"0", 1}, {"0", 3}}}}
 		if err := e.Prepare(t.Context(), j); err == nil {
-			t.Error("participant 2 of 2 is accepted")
+			t.Error("one member twice is accepted")
+		}
+	})
+}
+
+// An error that counts has its example, whatever failed in the warm-up before.
+func TestConformanceExamplesAreOfWhatCounts(t *testing.T) {
+	onBoth(t, func(t *testing.T, e loadgen.Engine) {
+		target := newTarget(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		prepare(t, e, job("r", fmt.Sprintf(modelPlan, "duration: 600ms, warmup: 300ms", "model: rps, target: 50"), target.URL))
+		s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
+		if err != nil || s.WarmupErrors == 0 || s.Errors[stats.ErrServer] == 0 || !strings.Contains(s.ErrorExamples[stats.ErrServer], "the status is 502") {
+			t.Errorf("%v, %d errors in the warm-up, %d after it, such as %q", err, s.WarmupErrors, s.Errors[stats.ErrServer], s.ErrorExamples[stats.ErrServer])
 		}
 	})
 }

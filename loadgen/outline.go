@@ -20,7 +20,12 @@ type Corner struct {
 // NewOutline is that of a valid plan until then at most: a run may have no end
 // that is known beforehand.
 func NewOutline(p *plan.Plan, s Share, until time.Duration) (Outline, error) {
-	w, err := newWorkload(p, s)
+	shared := *p
+	if len(s.Weights) > 0 {
+		shared.Load.Scope = "cluster"
+	}
+	self, divisions := s.divisions()
+	w, err := newWorkload(&shared, self, divisions, 0)
 	w.length = min(w.length, until)
 	return Outline{work: w}, err
 }
@@ -45,7 +50,7 @@ func (o Outline) Corners() []Corner {
 	}
 	var out []Corner
 	c, end, days := o.work.curve, o.End().Seconds(), 0.0
-	for fraction := o.work.share.fraction(); ; days++ {
+	for fraction := o.work.part(0); ; days++ {
 		for _, s := range c.pieces {
 			from := days*c.period + s.start
 			if from >= end {
@@ -81,7 +86,8 @@ func (o Outline) steps() []Corner {
 // ones.
 func (o Outline) Arrivals(seed uint64) []time.Duration {
 	var out []time.Duration
-	for a := newArrivals(o.work.schedule(seed)); !a.none; a.advance() {
+	o.work.seed = seed
+	for a := newArrivals(o.work.schedule()); !a.none; a.advance() {
 		out = append(out, a.due)
 	}
 	return out

@@ -23,8 +23,13 @@ const (
 type pacer struct {
 	maxBacklog time.Duration // age at which an unsent arrival is dropped
 	sluice     *sluice
+	schedule   schedule
+	lease      *lease        // without which nothing grows too old
+	base       time.Time     // the run's start, where there is a lease
+	until      time.Duration // none falls due from here on, whatever division comes
 
 	mu      sync.Mutex
+	slots   []*slot // of all workers
 	queue   *arrivals
 	ended   bool
 	sent    bool
@@ -34,16 +39,19 @@ type pacer struct {
 	behind  bool          // a backlog exists and is worked off
 	window  window        // what was handed out lately
 	watch   time.Duration // until then the rule has to be looked after: places were kept
+	resumed time.Duration // what was due before it waited for a lease, or for a division
 }
 
 // ticket is an arrival handed to a worker, which sends it at release.
 type ticket struct {
 	index   int64
+	level   float64 // its place in Λ
 	due     time.Duration
 	release time.Duration // due, or later if held back
 	free    bool          // the worker was there before the arrival fell due
 	catchUp bool          // held back by the catch-up rule
 	first   bool          // of all that the pacer handed out
+	slept   bool          // handed out once more: see overslept
 }
 
 // drops is how many arrivals were found too old.
@@ -55,31 +63,37 @@ type drops struct {
 // newPacer starts at the beginning of the curve: what a node that comes late
 // misses of it is dropped, and shows.
 func newPacer(s schedule, maxBacklog time.Duration) *pacer {
-	p := &pacer{maxBacklog: maxBacklog, sluice: newSluice(s), queue: newArrivals(s), window: window{curve: s.curve, share: s.share.fraction()}}
+	p := &pacer{
+		maxBacklog: maxBacklog, sluice: newSluice(s), schedule: s, until: s.end, queue: newArrivals(s),
+		window: window{curve: s.curve, claims: s.claims},
+	}
 	p.opening = p.queue.due
 	return p
 }
 
-// take hands out the next arrival; ok is false if there is none left.
-func (p *pacer) take(now time.Duration) (t ticket, d drops, ok bool) {
+// take hands out the next arrival, into a worker's slot; ok is false if there is
+// none left.
+func (p *pacer) take(now time.Duration, to *slot) (t ticket, d drops, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.expired = p.expire(now)
 	for q := p.queue; !p.over(); q.advance() {
 		release, place := p.release(now)
 		if release-q.due > p.maxBacklog {
-			d.held += q.one()
+			d.held += q.one(q.arrival)
 			continue
 		}
 		t = ticket{
-			index: q.k, due: q.due, release: release,
-			free:    now <= q.due && release == q.due,
-			catchUp: release > q.due && release > now,
+			index: q.k, level: q.level, due: q.due, release: release,
+			free:    q.slept || now <= q.due && release == q.due,
+			slept:   q.slept,
+			catchUp: !q.slept && release > q.due && (release > now || q.due < p.resumed),
 			first:   !p.sent,
 		}
 		p.sent, p.last, p.place = true, release, place
 		p.window.add(release)
 		q.advance()
+		to.put(t)
 		return t, d, true
 	}
 	return ticket{}, d, false
@@ -138,7 +152,7 @@ func (p *pacer) overdue(ready time.Duration) bool {
 // which then never ends. The backlog itself begins without any.
 func (p *pacer) spaced(ready time.Duration, was bool) (at time.Duration, place float64) {
 	c := p.queue.curve
-	place = p.place + 1/(catchUp*p.queue.share.fraction())
+	place = p.place + 1/(catchUp*p.queue.claim.pace(ready))
 	at, ok := c.reach(place)
 	if latest := p.last + catchUpWindow; !ok || at > latest {
 		at, place = latest, c.asked(latest)
@@ -158,9 +172,13 @@ func (p *pacer) room(t time.Duration) float64 {
 }
 
 // drop removes the arrivals that are too old at now and returns how many.
+// Without a lease they stay: they may be another's by then.
 func (p *pacer) drop(now time.Duration) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.lease.valid() {
+		return 0
+	}
 	return p.expire(now)
 }
 
@@ -176,12 +194,15 @@ func (p *pacer) stop(now time.Duration) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	left := int64(0)
-	if !p.over() {
+	if !p.over() && p.lease.valid() {
 		left = p.queue.skip(now + 1)
 	}
 	p.ended = true
 	return left
 }
+
+// limited is true if the plan wants so many arrivals and no more.
+func (p *pacer) limited() bool { return p.schedule.limit > 0 }
 
 // spent is true if as many arrivals as the plan wants have been handed out or
 // dropped.

@@ -19,6 +19,18 @@ type payload struct {
 	kind string
 }
 
+// about is how many bytes the body has, its variables by their names.
+func (p *payload) about() int64 {
+	n := p.size + int64(len(p.fixed))
+	for _, c := range p.chunks {
+		n += int64(len(c.data))
+		for _, t := range c.text {
+			n += int64(len(t.text))
+		}
+	}
+	return n
+}
+
 // chunk is a part of a body: a text with variables, or a file's content.
 type chunk struct {
 	text template

@@ -253,12 +253,15 @@ func (p *pool) expired(l *line) {
 	p.mu.Lock()
 	s := p.shelf(l.route)
 	at := slices.Index(s.idle, l)
-	if at >= 0 {
+	old := at >= 0 && l.stale()
+	if old {
 		s.idle = slices.Delete(s.idle, at, at+1)
 		p.open--
+	} else {
+		l.later(at >= 0)
 	}
 	p.mu.Unlock()
-	if at >= 0 {
+	if old {
 		l.close()
 	}
 }

@@ -189,6 +189,8 @@ func (p *process) dispatch(m message) {
 		select {
 		case <-p.hello:
 		default:
+			p.log.Info("the load engine has a process of its own", "event", "engine_child_started", "pid", p.cmd.Process.Pid,
+				"gomaxprocs", m.Bounds.Processors, "gomemlimit_bytes", m.Bounds.Memory)
 			close(p.hello)
 		}
 	case c == nil: // its caller has gone

@@ -32,7 +32,7 @@ func (h *hands) Pop() any {
 func play(p *pacer, workers int, answered func(t time.Duration) time.Duration) (sent []time.Duration, lost drops) {
 	free := make(hands, workers)
 	for {
-		t, d, ok := p.take(free[0])
+		t, d, ok := p.take(free[0], nil)
 		lost.expired, lost.held = lost.expired+d.expired, lost.held+d.held
 		if !ok {
 			slices.Sort(sent)
@@ -53,7 +53,7 @@ func TestRateIsExact(t *testing.T) {
 		for _, workers := range []int{10, 25, 100, 400} {
 			t.Run(fmt.Sprintf("%v per s, %d workers", rate, workers), func(t *testing.T) {
 				c := rpsCurve(rate)
-				p := newPacer(schedule{curve: c, share: everything(), end: length}, time.Second)
+				p := newPacer(schedule{curve: c, claims: newClaims(), end: length}, time.Second)
 				sent, lost := play(p, workers, func(t time.Duration) time.Duration { return t + 400*time.Microsecond })
 				if want := int(math.Ceil(rate * length.Seconds())); len(sent) != want || lost != (drops{}) {
 					t.Fatalf("sent %d, lost %v; want %d and none", len(sent), lost, want)
@@ -103,7 +103,7 @@ func TestAStallIsMadeUpForWithin110Percent(t *testing.T) {
 	for name, c := range curves {
 		for _, workers := range []int{1, 10, 100} {
 			t.Run(fmt.Sprintf("%s, %d workers", name, workers), func(t *testing.T) {
-				p := newPacer(schedule{curve: c, share: everything(), end: length}, time.Second)
+				p := newPacer(schedule{curve: c, claims: newClaims(), end: length}, time.Second)
 				sent, lost := play(p, workers, func(t time.Duration) time.Duration {
 					if t >= from && t < until {
 						return until + 100*time.Microsecond
@@ -129,7 +129,7 @@ func TestAStallIsMadeUpForWithin110Percent(t *testing.T) {
 // TestWorkersThatAreOftenBusyStillKeepUp: workers that are busy nine tenths of
 // the time are late now and then. That is no backlog to be spaced.
 func TestWorkersThatAreOftenBusyStillKeepUp(t *testing.T) {
-	p := newPacer(schedule{curve: rpsCurve(100), share: everything(), end: time.Minute}, time.Second)
+	p := newPacer(schedule{curve: rpsCurve(100), claims: newClaims(), end: time.Minute}, time.Second)
 	n := 0
 	sent, lost := play(p, 1, func(t time.Duration) time.Duration {
 		n++
@@ -144,7 +144,7 @@ func TestWorkersThatAreOftenBusyStillKeepUp(t *testing.T) {
 }
 
 func TestPoissonClumpsLeaveWhenTheyAreDue(t *testing.T) {
-	s := schedule{curve: rpsCurve(200), share: everything(), poisson: true, seed: 5, end: 30 * time.Second}
+	s := schedule{curve: rpsCurve(200), claims: newClaims(), poisson: true, seed: 5, end: 30 * time.Second}
 	sent, lost := play(newPacer(s, time.Second), 50, func(t time.Duration) time.Duration { return t + time.Millisecond })
 	want := allOf(newArrivals(s))
 	if len(sent) != len(want) || lost != (drops{}) {
@@ -210,8 +210,9 @@ func (v visitor) iterate(_ context.Context, _ int64, due time.Time) {
 
 func (visitor) ready(int64) bool { return true }
 
-func (visitor) counting(bool) {}
-func (visitor) close()        {}
+func (visitor) counting(bool)           {}
+func (visitor) onWrite(func(time.Time)) {}
+func (visitor) close()                  {}
 
 func TestLatencyIsFreeOfCoordinatedOmission(t *testing.T) {
 	within := func(name string, h *stats.Histogram, percent float64, sorted []time.Duration, issue time.Duration) {

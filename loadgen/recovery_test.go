@@ -58,7 +58,7 @@ func playThrough(p *pacer, workers int, answered, awake func(t time.Duration) ti
 		}
 		switch w.act {
 		case takes:
-			t, _, ok := p.take(w.at)
+			t, _, ok := p.take(w.at, nil)
 			if !ok {
 				heap.Pop(&q)
 				continue
@@ -97,7 +97,7 @@ func TestAMachineThatStandsStillMakesNoClump(t *testing.T) {
 			again := workers == 100 // and for 7 ms of each 20
 			for _, still := range []time.Duration{3 * time.Millisecond, 36 * time.Millisecond, 90 * time.Millisecond, 300 * time.Millisecond} {
 				t.Run(fmt.Sprintf("%v per s, %d workers, %v", rate, workers, still), func(t *testing.T) {
-					p := newPacer(schedule{curve: rpsCurve(rate), share: everything(), end: length}, time.Second)
+					p := newPacer(schedule{curve: rpsCurve(rate), claims: newClaims(), end: length}, time.Second)
 					out := playThrough(p, workers, func(t time.Duration) time.Duration { return t + 300*time.Microsecond }, func(t time.Duration) time.Duration {
 						if into := t % (20 * time.Millisecond); again && t < 3*time.Second && into > 0 && into < 7*time.Millisecond {
 							return t - into + 7*time.Millisecond
@@ -145,7 +145,7 @@ func TestBusyWorkersRecoverToo(t *testing.T) {
 		t.Run(fmt.Sprintf("%v per s, %d workers busy %v", tc.rate, tc.workers, tc.busy), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			c := rpsCurve(tc.rate)
-			p := newPacer(schedule{curve: c, share: everything(), end: length}, time.Second)
+			p := newPacer(schedule{curve: c, claims: newClaims(), end: length}, time.Second)
 			out := playThrough(p, tc.workers, func(t time.Duration) time.Duration {
 				took := time.Duration(tc.busy * float64(tc.workers) / tc.rate * rng.ExpFloat64() * 1e9)
 				if t >= from && t < until {

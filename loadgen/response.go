@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 )
@@ -16,10 +17,12 @@ type response struct {
 	document any // of the body, once somebody has asked
 	parsed   bool
 	noJSON   error
+	checked  bool
+	isJSON   bool // if checked
 }
 
 // newResponse decodes the body if the step reads it.
-func (u *user) newResponse(st *step, x exchange, took time.Duration) *response {
+func (u *user) newResponse(st *step, x *exchange, took time.Duration) *response {
 	r := &u.response
 	*r = response{status: x.status, header: x.header, took: took}
 	if !st.readsBody {
@@ -35,7 +38,7 @@ func (u *user) newResponse(st *step, x exchange, took time.Duration) *response {
 
 // forget lets go of what may be large before the worker thinks or waits.
 func (u *user) forget() {
-	u.response = response{}
+	u.response, u.client.last.header = response{}, nil
 	u.sink.shrink()
 }
 
@@ -52,10 +55,28 @@ func (r *response) json() (any, error) {
 	return r.document, r.noJSON
 }
 
-func (r *response) query(q jsonQuery) (string, error) {
+// query is the value that a query selects, as text: a part of the body where that
+// has it as it is.
+func (r *response) query(q jsonQuery) ([]byte, error) {
+	if q.way != nil && r.valid() {
+		if text, ok := q.way.find(r.body); ok && text == nil {
+			return nil, errNoNode
+		} else if ok {
+			return text, nil
+		}
+	}
 	document, err := r.json()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return q.one(document)
+	text, err := q.one(document)
+	return []byte(text), err
+}
+
+// valid is whether the body is JSON, which is looked at once.
+func (r *response) valid() bool {
+	if !r.checked {
+		r.isJSON, r.checked = json.Valid(r.body), true
+	}
+	return r.isJSON
 }

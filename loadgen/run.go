@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"runtime"
@@ -17,9 +18,8 @@ import (
 	"volley/stats"
 )
 
-// rederiveAt is how long before the start it is read off the wall clock once
-// more, in case that was set right meanwhile.
-const rederiveAt = time.Second
+// settleAt is how long before the start the generator begins to watch itself.
+const settleAt = time.Second
 
 const liveEvery = time.Second
 
@@ -45,6 +45,12 @@ type run struct {
 	stoppedBy string
 	health    *condition
 
+	lease *lease // nil if the run needs none
+
+	mu        sync.Mutex
+	divisions []Division
+	crewing   *crew // since the start is settled
+
 	begun atomic.Pointer[time.Time] // when the first request was sent
 	saved atomic.Pointer[time.Time] // when memory began to be saved
 }
@@ -58,10 +64,15 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 	if lines := Unsupported(p); len(lines) > 0 {
 		return nil, errors.New(strings.Join(lines, "\n"))
 	}
-	work, err := newWorkload(p, job.Share)
+	seed := seedOf(job, p)
+	work, err := newWorkload(p, job.Self, job.Divisions, seed)
 	if err != nil {
 		return nil, err
 	}
+	if job.Enters > 0 {
+		work.enter(job.Enters)
+	}
+	job.claims = work.claims
 	s, err := compile(p, &job)
 	if err != nil {
 		return nil, err
@@ -72,11 +83,14 @@ func newRun(job Job, log *slog.Logger) (*run, error) {
 		return nil, err
 	}
 	r := &run{
-		job: job, plan: p, script: s, net: n, seed: seedOf(job, p), log: log,
+		job: job, plan: p, script: s, net: n, seed: seed, log: log, divisions: job.Divisions,
 		rec:     stats.NewRecorder(work.layout(job.Recording.layout(s.layout), p), runtime.GOMAXPROCS(0)),
 		warm:    stats.NewRecorder(stats.Layout{Steps: s.layout.Steps, NoHistograms: true}, 1),
 		work:    work,
 		notices: notices{log: log, runID: job.RunID},
+	}
+	if job.Leased {
+		r.lease = newLease()
 	}
 	n.dialer.names.failed = func() { r.rec.Shard(0).LookupFailed() }
 	return r, nil
@@ -90,7 +104,7 @@ func seedOf(job Job, p *plan.Plan) uint64 {
 	if p.Config.Seed != nil {
 		seed = *p.Config.Seed
 	}
-	if len(job.Share.Weights) > 0 || !job.Apart {
+	if p.Load.Scope == "cluster" && len(job.Divisions) > 0 || !job.Apart {
 		return uint64(seed)
 	}
 	h := fnv.New64a()
@@ -100,13 +114,16 @@ func seedOf(job Job, p *plan.Plan) uint64 {
 
 // execute runs until the run has ended and drained.
 func (r *run) execute(ctx context.Context, start time.Time, live func(*stats.Summary)) *stats.Summary {
+	start = monotonic(start) // at once: from here on nobody's setting of the clock moves it
 	clients := make([]*client, r.work.first())
 	for i := range clients {
 		clients[i] = r.net.client()
 	}
-	r.connect(ctx, monotonic(start), clients)
+	if at := r.work.enters(); at < endless {
+		r.connect(ctx, start.Add(at), clients)
+	}
 	r.settle(ctx, start)
-	c := r.crew(clients)
+	c := r.muster(clients)
 	done := make(chan struct{})
 	var reporter sync.WaitGroup
 	reporter.Go(func() { r.report(c, done, live) })
@@ -123,11 +140,11 @@ func (r *run) execute(ctx context.Context, start time.Time, live func(*stats.Sum
 	return r.snapshot(c, true)
 }
 
-// settle fixes the start by the monotonic clock.
+// settle waits until shortly before the start.
 func (r *run) settle(ctx context.Context, start time.Time) {
 	var a alarm
-	a.until(ctx, monotonic(start).Add(-rederiveAt))
-	r.base = monotonic(start)
+	a.until(ctx, start.Add(-settleAt))
+	r.base = start
 	r.health = newCondition()
 }
 
@@ -150,12 +167,25 @@ func (r *readyClients) take(worker int) *client {
 	return c
 }
 
+// muster makes the crew that runs it; divisions and leases are the crew's from
+// here on.
+func (r *run) muster(clients []*client) *crew {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.crewing = r.crew(clients)
+	return r.crewing
+}
+
 func (r *run) crew(clients []*client) *crew {
 	p := r.plan
 	c := &crew{
 		base: r.base, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
-		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), most: r.work.most(),
-		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}),
+		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), lease: r.lease,
+		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}), spent: make(chan struct{}),
+	}
+	c.most = func() int { return r.work.mostAt(c.now()) }
+	if len(r.divisions) > 0 {
+		c.changed = &bell{}
 	}
 	c.limit, c.none = r.work.ownLimit()
 	ready := &readyClients{of: slices.Clone(clients)}
@@ -168,7 +198,11 @@ func (r *run) crew(clients []*client) *crew {
 		return u
 	}
 	if !p.Load.Closed() {
-		c.pacer = newPacer(r.work.schedule(r.seed), p.Load.MaxBacklog)
+		c.pacer = newPacer(r.work.schedule(), p.Load.MaxBacklog)
+		c.pacer.lease, c.pacer.base = r.lease, r.base
+		if c.changed != nil {
+			c.pacer.until = min(c.pacer.until, c.pacer.schedule.last())
+		}
 	}
 	return c
 }
@@ -210,7 +244,8 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 		s.WarmupRequests, s.WarmupErrors = w.Requests, w.ErrorCount()
 	}
 	s.Ended, s.Closed, s.Unit = ended, r.plan.Load.Closed(), r.plan.Load.Unit
-	s.Workers = int64(r.work.wanted)
+	s.Workers = r.work.wanted()
+	s.RowsSkipped = r.script.rowsSkipped()
 	s.ThinkTimeScale, s.Scaled = r.job.Client.ThinkTimeScale, r.job.Client.ThinkTimeScale != 1
 	c.firstArrival(s)
 	if ended && r.stoppedBy != "" {
@@ -219,12 +254,18 @@ func (r *run) snapshot(c *crew, ended bool) *stats.Summary {
 	if ended {
 		r.conclude(s, c.byNumber(), c.dry())
 	} else {
-		s.Target = r.work.asked(min(s.Elapsed, r.work.length))
+		s.Target = r.asked(min(s.Elapsed, r.work.length))
+		s.AskStages(r.work.asked, s.Elapsed)
 	}
-	lag := s.Generator.ScheduleLagP99
+	if by := r.health.jumped(); by != 0 {
+		r.log.Warn(fmt.Sprintf("the wall clock jumped by %s during the run: the machine was suspended, or its clock was set", by.Round(time.Millisecond)),
+			"event", "clock_jump", "run_id", r.job.RunID, "by_ms", float64(by)/1e6)
+	}
+	lag := s.Generator
 	s.Generator = r.health.generator()
-	s.Generator.ScheduleLagP99 = lag
+	s.Generator.ScheduleLagP50, s.Generator.ScheduleLagP99 = lag.ScheduleLagP50, lag.ScheduleLagP99
 	s.Pool = poolOf(cfg)
+	s.OwnClient, s.StdClient = r.net.dialer.ours.Load(), r.net.dialer.theirs.Load()
 	if at := r.saved.Load(); at != nil {
 		s.SavingSince = at.Sub(r.base)
 	}
@@ -252,11 +293,20 @@ func (r *run) conclude(s *stats.Summary, byNumber, dry bool) {
 	if byNumber || r.work.length == endless {
 		s.Planned = r.lasted
 	}
-	s.Target = r.work.asked(s.Planned)
+	s.Target = r.asked(s.Planned)
 	switch {
 	case byNumber && (dry || r.work.byRequest()):
 		s.Target = min(s.Target, float64(s.Due())) // what came due after the last iteration is nobody's
 	case byNumber:
-		s.Target = r.work.asked(endless) // all of them
+		s.Target = r.asked(endless) // all of them
 	}
+}
+
+// asked is what the load asks of this node until t; without a lease, until that
+// ran out.
+func (r *run) asked(t time.Duration) float64 {
+	if !r.lease.valid() {
+		t = min(t, max(r.lease.ended().Sub(r.base), 0))
+	}
+	return r.work.asked(t)
 }

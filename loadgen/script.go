@@ -36,24 +36,27 @@ type scenario struct {
 
 // step is a request template with what is asked of its response.
 type step struct {
-	index      int // in the layout
-	method     string
-	url        *url.URL // nil if it varies; then address makes it
-	address    address
-	host       string // Host header, "" for the URL's own
-	header     http.Header
-	varying    []varyingHeader
-	traced     bool // each request gets a trace context
-	payload    payload
-	timeout    time.Duration // of an attempt
-	retries    int
-	retryDelay time.Duration
-	extract    []extractor
-	asserts    []assertion
-	readsBody  bool          // an extractor or assertion does
-	cache      time.Duration // how long its variables are good for, 0 for not
-	think      plan.ThinkTime
-	continues  bool // the iteration goes on after a failure
+	index       int // in the layout
+	method      string
+	url         *url.URL // nil if it varies; then address makes it
+	address     address
+	host        string // Host header, "" for the URL's own
+	header      http.Header
+	varying     []varyingHeader
+	traced      bool // each request gets a trace context
+	payload     payload
+	timeout     time.Duration // of an attempt
+	retries     int
+	retryDelay  time.Duration
+	extract     []extractor
+	asserts     []assertion
+	readsBody   bool // an extractor or assertion does
+	readsHeader bool
+	idempotent  bool
+	form        *form         // nil if the request is made anew each time
+	cache       time.Duration // how long its variables are good for, 0 for not
+	think       plan.ThinkTime
+	continues   bool // the iteration goes on after a failure
 }
 
 // varyingHeader is a header with variables.
@@ -172,6 +175,10 @@ func (p *parser) step(c *plan.Config, sc *plan.Scenario, from *plan.Step, files 
 	}
 	st.readsBody = slices.ContainsFunc(st.extract, func(e extractor) bool { return e.readsBody() }) ||
 		slices.ContainsFunc(st.asserts, func(a assertion) bool { return a.readsBody() })
+	st.readsHeader = slices.ContainsFunc(st.extract, func(e extractor) bool { return !e.readsBody() }) ||
+		slices.ContainsFunc(st.asserts, func(a assertion) bool { return a.kind == "headerExists" })
+	st.idempotent = isIdempotent(st.method, st.hasHeader)
+	st.form = st.newForm(perRequest(c))
 	return st, nil
 }
 

@@ -297,6 +297,10 @@ func TestTheVersionOfHTTPIsThePlans(t *testing.T) {
 				t.Errorf("http %s, TLS %v, HTTP/2 there %v: came %q, want %q; %d requests, errors %v %v",
 					tc.version, tc.tls, tc.h2, target.came(), tc.want, s.Requests, s.Errors, s.ErrorExamples)
 			}
+			ours := client != "std" && strings.HasPrefix(tc.want, "HTTP/1.1")
+			if s.OwnClient != ours || s.StdClient != (tc.want != "" && !ours) {
+				t.Errorf("http %s, TLS %v, HTTP/2 there %v: connections of our client %v, of net/http %v", tc.version, tc.tls, tc.h2, s.OwnClient, s.StdClient)
+			}
 		}
 	})
 }
@@ -309,6 +313,9 @@ func protocols(t *testing.T) map[string]siteConfig {
 		"http: 1.1, skipTlsVerify: true":  {tls: a.server(t, tls.NoClientCert)},
 		"http: 2, skipTlsVerify: false":   {h2: true},
 		"http: 2, skipTlsVerify: true":    {tls: a.server(t, tls.NoClientCert), h2: true},
+		"http: auto":                      {},
+		"http: auto, skipTlsVerify: true": {tls: a.server(t, tls.NoClientCert), h2: true},
+		"skipTlsVerify: true, http: auto": {tls: a.server(t, tls.NoClientCert)},
 	}
 }
 

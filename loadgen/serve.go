@@ -72,7 +72,7 @@ func serve(ctx context.Context, conn net.Conn, engine Engine, nice func()) error
 	defer release()
 	defer s.calls.Wait()
 	defer cancel()
-	if err := s.link.send(message{Kind: kindHello}); err != nil {
+	if err := s.link.send(message{Kind: kindHello, Bounds: ownBounds()}); err != nil {
 		return err
 	}
 	for {
@@ -109,6 +109,17 @@ func (s *server) handle(ctx context.Context, m message) error {
 			defer s.untrack(m.ID)
 			return s.run(own, m)
 		})
+	case kindRedivide:
+		if m.Division == nil {
+			return errors.New("redivide message without a division")
+		}
+		return s.serveCall(m, func() message {
+			return outcome(m.ID, nil, s.engine.Redivide(ctx, m.RunID, *m.Division))
+		})
+	case kindLease:
+		s.engine.Lease(m.RunID, monotonic(m.Until)) // before anybody sets the clock that it was read from
+	case kindSettle:
+		s.engine.Settle(m.RunID, m.Settled)
 	case kindStop:
 		s.stop(m)
 	case kindDiscard:
@@ -171,7 +182,7 @@ func outcome(id uint64, sum *stats.Summary, err error) message {
 
 // shorten keeps a message that lists a thousand mistakes within a frame.
 func shorten(text string) string {
-	const most = mostHead / 4 // JSON may make several bytes of one
+	const most = 16 << 10
 	if len(text) <= most {
 		return text
 	}

@@ -4,19 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 )
 
-// Share is the part of a cluster's load that one participant generates
-// (load.scope: cluster). All participants are given the same Weights, in the
+// Share is the part of a load that is one participant's within a division. All
+// participants are given the same Weights, in the
 // order of the members, and each its own Index. The zero Share is all of it.
 type Share struct {
 	Index   int
 	Weights []float64
 }
-
-func (s Share) equal(o Share) bool { return s.Index == o.Index && slices.Equal(s.Weights, o.Weights) }
 
 // mostUnits is what the heaviest participant's weight is scaled to at most:
 // whole numbers divide alike on every machine.
@@ -41,7 +38,7 @@ func unitsOf(weights []float64, heaviest float64) float64 {
 // share divides what comes in whole pieces. Whatever is divided, every piece
 // goes to exactly one participant: a pure function of Share.
 type share struct {
-	index   int
+	index   int // nobody for one that does not take part
 	weights []int64
 	sum     int64
 }
@@ -72,11 +69,24 @@ func newShare(s Share) (share, error) {
 	return out, nil
 }
 
+// nobody is the index of who does not take part.
+const nobody = -1
+
+// noShare is the share of a node that does not take part.
+func noShare() share { return share{index: nobody, weights: []int64{1}, sum: 1} }
+
+func (s share) in() bool { return s.index != nobody }
+
 // all is true if there is nobody to share with.
-func (s share) all() bool { return len(s.weights) == 1 }
+func (s share) all() bool { return len(s.weights) == 1 && s.in() }
 
 // fraction is the participant's part of 1.
-func (s share) fraction() float64 { return float64(s.weights[s.index]) / float64(s.sum) }
+func (s share) fraction() float64 {
+	if !s.in() {
+		return 0
+	}
+	return float64(s.weights[s.index]) / float64(s.sum)
+}
 
 // before is how many of the arrivals 0 to k-1 are the participant's. The first
 // takes its part of all, evenly spread, the next its part of what is left, and
@@ -98,9 +108,26 @@ func part(n, w, sum int64) int64 {
 	return n/sum*w + (n%sum*w+sum-1)/sum
 }
 
+// round is the first arrival from k on at which the order in which participants
+// take their turns begins again.
+func (s share) round(k int64) int64 { return (k + s.sum - 1) / s.sum * s.sum }
+
 func (s share) owns(k int64) bool { return s.all() || s.before(k+1) > s.before(k) }
 
-// next is the participant's first arrival from k on.
+// owner is the index of the participant whose arrival k is.
+func (s share) owner(k int64) int {
+	left, next, sum := k, k+1, s.sum
+	for i, w := range s.weights {
+		mine, then := part(left, w, sum), part(next, w, sum)
+		if then > mine {
+			return i
+		}
+		left, next, sum = left-mine, next-then, sum-w
+	}
+	return 0
+}
+
+// next is the participant's first arrival from k on; it has to be in.
 func (s share) next(k int64) int64 {
 	if s.all() {
 		return k
@@ -115,6 +142,9 @@ func (s share) next(k int64) int64 {
 // of is the participant's part of n: what does not divide goes to the first
 // members, one each.
 func (s share) of(n int64) int64 {
+	if !s.in() {
+		return 0
+	}
 	rest := n
 	for _, w := range s.weights {
 		rest -= n/s.sum*w + n%s.sum*w/s.sum

@@ -104,12 +104,12 @@ func TestShareRefusesWhatIsNone(t *testing.T) {
 // on three nodes.
 func TestParticipantsTogetherMakeTheWholeCurve(t *testing.T) {
 	for _, poisson := range []bool{false, true} {
-		whole := schedule{curve: rampOf(0, 500, 20*time.Second), share: everything(), poisson: poisson, seed: 7, end: 30 * time.Second, limit: 6000}
+		whole := schedule{curve: rampOf(0, 500, 20*time.Second), claims: newClaims(), poisson: poisson, seed: 7, end: 30 * time.Second, limit: 6000}
 		want := allOf(newArrivals(whole))
 		got := map[int64]time.Duration{}
 		for _, s := range sharesOf(t, 1, 2, 1.5) {
 			part := whole
-			part.share = s
+			part.claims = newClaims(span{share: s})
 			for k, due := range allOf(newArrivals(part)) {
 				if _, twice := got[k]; twice {
 					t.Fatalf("arrival %d has two owners", k)

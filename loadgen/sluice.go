@@ -26,8 +26,8 @@ const (
 // late is held there: the curve may have clumps as it likes. Those that are on
 // time go first, and whoever is held waits so much longer.
 type sluice struct {
-	curve curve
-	gap   float64 // sluiceGap of this node's share
+	curve  curve
+	claims *claims
 
 	mu   sync.Mutex
 	full float64       // up to where in Λ it has let arrivals through
@@ -47,8 +47,11 @@ type pause struct {
 }
 
 func newSluice(s schedule) *sluice {
-	return &sluice{curve: s.curve, gap: sluiceGap / s.share.fraction(), last: -sluiceWindow}
+	return &sluice{curve: s.curve, claims: s.claims, last: -sluiceWindow}
 }
+
+// gap is sluiceGap of this node's share.
+func (s *sluice) gap(now time.Duration) float64 { return sluiceGap / s.claims.Load().pace(now) }
 
 // pass says until when an arrival that was due at due and could go now is held.
 func (s *sluice) pass(due, now time.Duration) pause {
@@ -59,10 +62,10 @@ func (s *sluice) pass(due, now time.Duration) pause {
 		p = s.opens(now)
 		p.until = max(p.until, now)
 	} else {
-		s.ours += s.gap
+		s.ours += s.gap(now)
 		s.count(now)
 	}
-	s.full, s.last = max(s.full, s.curve.asked(p.until))+s.gap, max(p.until, s.last)
+	s.full, s.last = max(s.full, s.curve.asked(p.until))+s.gap(now), max(p.until, s.last)
 	if now-due > lateAfter && p.until <= now {
 		p, _ = s.leave(p, now)
 	}
@@ -71,7 +74,7 @@ func (s *sluice) pass(due, now time.Duration) pause {
 
 // leave lets a late one go unless too many went just now; then it waits a moment.
 func (s *sluice) leave(p pause, now time.Duration) (pause, bool) {
-	share := s.curve.low(now, now+sluiceWindow) * sluiceWindow.Seconds() * sluiceGap / s.gap
+	share := s.curve.low(now, now+sluiceWindow) * sluiceWindow.Seconds() * sluiceGap / s.gap(now)
 	if n := s.lately(now); float64(n) > 2*share && p.tries < mostWaits {
 		p.tries++
 		p.until = now + sluiceWait

@@ -64,11 +64,12 @@ func (h hanging) iterate(_ context.Context, _ int64, _ time.Time) {
 
 func (hanging) ready(int64) bool { return true }
 
-func (hanging) counting(bool) {}
-func (hanging) close()        {}
+func (hanging) counting(bool)           {}
+func (hanging) onWrite(func(time.Time)) {}
+func (hanging) close()                  {}
 
 func TestOnlyWhatIsLateIsHeld(t *testing.T) {
-	s := newSluice(schedule{curve: rpsCurve(100), share: everything()})
+	s := newSluice(schedule{curve: rpsCurve(100), claims: newClaims()})
 	for range 20 {
 		if at := s.pass(time.Second, time.Second+time.Millisecond).until; at != time.Second+time.Millisecond {
 			t.Fatalf("a clump that is on time passes at %v", at)

@@ -97,8 +97,9 @@ func (n names) slot(name string) int {
 
 // parser finds variables for one scenario of one job.
 type parser struct {
-	job   *Job
-	names names
+	job    *Job
+	names  names
+	anyEnv bool // environment variables are not asked for: another machine has them
 }
 
 // parse finds the variables of a text. "$${" is a literal "${", and so is what
@@ -165,7 +166,7 @@ func (p *parser) variable(whole, name string) (token, error) {
 	}
 	if env, found := strings.CutPrefix(name, "env."); found {
 		value, known := p.job.Client.Env[env]
-		if !known {
+		if !known && !p.anyEnv {
 			return v, fmt.Errorf("%s is not known to this node (PLAN_ENV has to list %s, and it has to be set)", whole, env)
 		}
 		v.source, v.value = fromJob, value
@@ -252,19 +253,58 @@ type scope struct {
 	draws     *rand.Rand // the same for the same seed and iteration
 	values    []variable // by slot
 	missing   func(text string)
+	work      []byte // what bytes makes
 }
 
+// variable is one that may be set: to a text that stays, such as a column's, or
+// to what is kept of a response, in a buffer of its own.
 type variable struct {
 	text string
+	kept []byte
 	set  bool
+	own  bool // kept has it
 }
 
-func (s *scope) set(slot int, text string) { s.values[slot] = variable{text, true} }
+// keepVariable is how large a buffer a variable may have between iterations.
+const keepVariable = 4 << 10
+
+func (v *variable) value() string {
+	if v.own {
+		return string(v.kept)
+	}
+	return v.text
+}
+
+func (v *variable) append(dst []byte, how escaping) []byte {
+	switch {
+	case v.own && how == asIs:
+		return append(dst, v.kept...)
+	case how == asIs:
+		return append(dst, v.text...)
+	}
+	return append(dst, how.apply(v.value())...)
+}
+
+func (s *scope) set(slot int, text string) {
+	v := &s.values[slot]
+	v.text, v.set, v.own = text, true, false
+}
+
+// keep sets a variable to a copy of a text.
+func (s *scope) keep(slot int, text []byte) {
+	v := &s.values[slot]
+	v.kept, v.set, v.own = append(v.kept[:0], text...), true, true
+}
 
 // reset begins an iteration of a scenario with n variables.
 func (s *scope) reset(iteration int64, n int) {
 	s.iteration = iteration
-	clear(s.values)
+	for i := range s.values {
+		v := &s.values[i]
+		if v.text, v.set = "", false; cap(v.kept) > keepVariable {
+			v.kept = nil
+		}
+	}
 	for len(s.values) < n {
 		s.values = append(s.values, variable{})
 	}
@@ -276,6 +316,12 @@ func (s *scope) fill(dst []byte, t template) []byte {
 		dst = s.append(dst, &t[i], t[i].how)
 	}
 	return dst
+}
+
+// bytes is a template that has been placed, until the next call.
+func (s *scope) bytes(t template) []byte {
+	s.work = s.fill(s.work[:0], t)
+	return s.work
 }
 
 // text is a template that has been placed, as a string.
@@ -294,7 +340,7 @@ func (s *scope) append(dst []byte, v *token, how escaping) []byte {
 		return append(dst, how.apply(v.value)...)
 	case fromScenario:
 		if known := &s.values[v.slot]; known.set {
-			return append(dst, how.apply(known.text)...)
+			return known.append(dst, how)
 		}
 		s.missing(v.text)
 		return append(dst, how.apply(v.text)...)

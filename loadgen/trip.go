@@ -1,9 +1,9 @@
 package loadgen
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"encoding/hex"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -16,22 +16,29 @@ import (
 // trip is a step's request on its way through redirects.
 type trip struct {
 	step     *step
-	req      *http.Request
-	own      bool     // the header map is this trip's, not the step's
-	planned  []string // the Cookie header of the plan
-	host     string   // where it began
-	stranger bool     // it was led to another host and left its secrets behind
+	errand   errand
+	req      *http.Request // nil as long as the bytes of the errand are all there is
+	own      bool          // the header map is this trip's, not the step's
+	planned  []string      // the Cookie header of the plan
+	host     string        // where it began
+	stranger bool          // it was led to another host and left its secrets behind
 	hops     int
 }
 
-// newTrip makes a step's request. The error is that of variables that make none.
+// newTrip makes a step's request: its bytes where they are all that is needed.
+// The error is that of variables that make none.
 func (u *user) newTrip(ctx context.Context, st *step) (*trip, error) {
 	c := &u.trip
-	*c = trip{step: st}
-	c.req = (&http.Request{
+	*c = trip{step: st, errand: u.newErrand(ctx, st)}
+	if st.form != nil && (u.jar == nil || st.form.jarred) && u.watch == nil && u.client.dialer.certain(st.form.origin) {
+		wire, err := u.fill(st)
+		c.errand.wire, c.errand.route = wire, u.client.route(st.form.origin, false)
+		return c, err
+	}
+	c.req = &http.Request{
 		Method: st.method, URL: st.url, Host: st.host, Header: st.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
+	}
 	if err := u.fillHeader(c); err != nil {
 		return nil, err
 	}
@@ -43,9 +50,81 @@ func (u *user) newTrip(ctx context.Context, st *step) (*trip, error) {
 		c.req.URL = to
 		c.signIn()
 	}
-	c.host, c.planned = c.req.URL.Hostname(), c.req.Header["Cookie"]
+	c.depart()
 	u.setBody(c)
+	u.head(c)
 	return c, nil
+}
+
+func (u *user) newErrand(ctx context.Context, st *step) errand {
+	return errand{
+		ctx: ctx, idempotent: st.idempotent, toHEAD: st.method == http.MethodHead,
+		headers: st.readsHeader || u.watch != nil, coding: st.readsBody,
+		cookies: u.config.Cookies != "off", redirects: u.config.MaxRedirects > 0,
+	}
+}
+
+// depart notes where the trip begins.
+func (c *trip) depart() { c.host, c.planned = c.req.URL.Hostname(), c.req.Header["Cookie"] }
+
+// head directs the errand to where the request goes.
+func (u *user) head(c *trip) {
+	c.errand.route = u.client.route(originOf(c.req.URL), c.stranger)
+	c.errand.req, c.errand.wire = c.req, nil
+	c.errand.toHEAD = c.req.Method == http.MethodHead
+	c.errand.idempotent = isIdempotent(c.req.Method, func(name string) bool { return c.req.Header[name] != nil })
+}
+
+// request is the trip's request; where there were only its bytes it is read from
+// them.
+func (c *trip) request() *http.Request {
+	if c.req != nil {
+		return c.req
+	}
+	c.req, c.own = c.step.form.read(c.errand.wire, c.step), true
+	c.depart()
+	return c.req
+}
+
+// to is where the trip's request goes.
+func (c *trip) to() *url.URL {
+	if c.req == nil && c.step.url != nil {
+		return c.step.url
+	}
+	return c.request().URL
+}
+
+// read is the request that bytes made of the form are.
+func (f *form) read(wire []byte, st *step) *http.Request {
+	wire = bytes.Clone(wire) // the next request is made in the same place
+	_, body, _ := bytes.Cut(wire, []byte("\r\n\r\n"))
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(wire)))
+	if err != nil { // one that net/http would not have sent either
+		return &http.Request{Method: st.method, URL: &url.URL{}, Header: http.Header{}}
+	}
+	if to, err := url.Parse(f.at + req.RequestURI); err == nil {
+		req.URL = to
+	}
+	if req.Host == req.URL.Host {
+		req.Host = ""
+	}
+	req.RequestURI, req.Close, req.TransferEncoding = "", false, nil
+	req.Header.Del("Content-Length")
+	if f.single {
+		req.Header.Del("Connection")
+	}
+	if f.jarred {
+		req.Header.Del("Cookie") // the jar's, which every hop gets anew
+	}
+	if req.Header["User-Agent"] == nil {
+		req.Header["User-Agent"] = []string{""}
+	}
+	req.Body, req.ContentLength = nil, int64(len(body))
+	if len(body) > 0 {
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+	}
+	return req
 }
 
 // ownHeader makes the header map one that may be written to.
@@ -62,7 +141,7 @@ func (u *user) fillHeader(c *trip) error {
 		v := &c.step.varying[i]
 		value := u.scope.text(v.value)
 		if strings.ContainsFunc(value, isControl) {
-			return fmt.Errorf("request.headers.%s: a variable has a control character", v.name)
+			return errControl(v.name)
 		}
 		if v.name == "Host" {
 			c.req.Host = value
@@ -127,31 +206,28 @@ func (u *user) dress(c *trip) {
 		}
 	}
 	if c.step.traced {
-		id, span := randomID(), randomID()
-		c.ownHeader()["Traceparent"] = []string{
-			"00-" + hex.EncodeToString(id[:]) + "-" + hex.EncodeToString(span[:8]) + "-01",
-		}
+		c.ownHeader()["Traceparent"] = []string{string(appendTrace(nil))}
 	}
 }
 
-func (u *user) keepCookies(from *url.URL, h http.Header) {
+func (u *user) keepCookies(c *trip, h http.Header) {
 	if u.config.Cookies == "off" || len(h["Set-Cookie"]) == 0 {
 		return
 	}
 	if u.jar == nil {
 		u.jar, _ = cookiejar.New(nil) // without options it has no error
 	}
-	u.jar.SetCookies(from, (&http.Response{Header: h}).Cookies())
+	u.jar.SetCookies(c.to(), (&http.Response{Header: h}).Cookies())
 }
 
 // follow makes the trip the request that a redirect asks for. It is false if
 // there is none that can be followed: then the redirect is the response.
-func (c *trip) follow(x exchange) bool {
+func (c *trip) follow(x *exchange) bool {
 	if x.err != nil || !isRedirect(x.status) {
 		return false
 	}
 	location := x.header.Get("Location")
-	to, err := c.req.URL.Parse(location)
+	to, err := c.request().URL.Parse(location)
 	if err != nil || location == "" || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
 		return false
 	}
@@ -179,7 +255,6 @@ func secrets() []string {
 func (c *trip) leave(host string) {
 	if !c.stranger && !isWithin(strings.ToLower(host), strings.ToLower(c.host)) {
 		c.stranger = true
-		c.req = c.req.WithContext(asStranger(c.req.Context()))
 	}
 	if c.stranger {
 		for _, name := range secrets() {
@@ -223,12 +298,3 @@ func isRedirect(status int) bool {
 	}
 	return false
 }
-
-// strangerKey marks the context of a request that shows no client certificate.
-type strangerKey struct{}
-
-func asStranger(ctx context.Context) context.Context {
-	return context.WithValue(ctx, strangerKey{}, true)
-}
-
-func isStranger(ctx context.Context) bool { return ctx.Value(strangerKey{}) != nil }

@@ -184,7 +184,7 @@ func (w *watcher) unresolved(text string) {
 }
 
 // exchanged tells of a request that has been answered, or has not been.
-func (w *watcher) exchanged(u *user, c *trip, x exchange) {
+func (w *watcher) exchanged(u *user, c *trip, x *exchange) {
 	if c.hops == 0 {
 		w.begin()
 	}
@@ -218,7 +218,7 @@ func requestBody(req *http.Request) []byte {
 	return head
 }
 
-func (e *TriedExchange) setResponse(u *user, x exchange) {
+func (e *TriedExchange) setResponse(u *user, x *exchange) {
 	limit := int64(u.config.MaxBody)
 	body, err := decode(u.sink.kept, x.header, limit)
 	if err == nil && (u.sink.over || int64(len(body)) > limit) {
@@ -271,7 +271,8 @@ func (w *watcher) asserted(u *user, a *assertion, r *response, problem error) {
 	case "jsonPath":
 		t.Name += " " + a.path
 		if r.trouble == nil {
-			t.Got, _ = r.query(a.query)
+			got, _ := r.query(a.query)
+			t.Got = string(got)
 		}
 		if t.Want = "any value"; !a.exists {
 			t.Want = u.scope.shown(a.text)

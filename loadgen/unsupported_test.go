@@ -49,7 +49,7 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 		"LOAD=model: rps, target: 5, arrival: poisson", "LOAD=model: rps, target: 5, scope: cluster", "LOAD=model: rps, target: 5, iterations: 100", "LOAD=model: concurrent, rampUp: 3s",
 		"CONFIG=warmup: 3s", "CONFIG=timeout: 3s", "CONFIG=skipTlsVerify: true", `CONFIG=customHeaders: "A: b"`, `CONFIG=resolveTargetAddr: "h:10.0.0.1:80"`,
 		"CONFIG=pool: {maxIdlePerHost: 0}", "CONFIG=pool: {maxIdlePerHost: 5, idleTimeoutSecs: 3}", "CONFIG=seed: 3", "CONFIG=gracefulStop: 3s",
-		"CONFIG=http: 1.1", "CONFIG=http: 2", "CONFIG=http: auto", "CONFIG=client: std", "CONFIG=client: auto",
+		"CONFIG=http: 1.1", "CONFIG=http: 2", "CONFIG=http: auto", "CONFIG=client: std", "CONFIG=client: auto", "CONFIG=client: own",
 		"CONFIG=connections: 10", "CONFIG=pool: {maxIdlePerHost: 4}", "CONFIG=dns: {ttl: 1m}", "CONFIG=dns: {select: first}",
 		"CONFIG=resolve: {h: 10.0.0.1}", "CONFIG=tls: {ca: ca.pem}", "TOP: EXTRA=metrics: {phases: true}", "CONFIG=connections: request", "CONFIG=connections: iteration", "CONFIG=connections: worker",
 		"CONFIG=traceparent: true", "CONFIG=maxBody: 1MB", `CONFIG=customHeaders: "A: ${x}"`, "SCENARIO=config: {retryCount: 1}", "STEP=thinkTime: 1s",
@@ -66,8 +66,33 @@ func TestEveryFeatureIsExecutedOrListed(t *testing.T) {
 			t.Errorf("%q is refused: %v", what, lines)
 		}
 	}
-	if got, want := strings.Join(Unsupported(with(t, "CONFIG=client: own")), "\n"), "config.client: the engine's own client: not in this version (auto or std)"; got != want {
-		t.Errorf("client own gives\n%s\nwant\n%s", got, want)
+}
+
+func TestOurOwnClientRefusesWhatItCannotDo(t *testing.T) {
+	for what, want := range map[string]string{
+		"CONFIG=client: own":                               "",
+		"CONFIG=client: own, http: 2":                      "config.client: own speaks HTTP/1.1, and config.http is 2 (config.http 1.1, or config.client auto or std)",
+		"CONFIG=client: own, http: auto":                   "config.client: own speaks HTTP/1.1, and config.http is auto (config.http 1.1, or config.client auto or std)",
+		`CONFIG=client: own, customHeaders: "upgrade: x"`:  "config.client: own cannot send config.customHeaders.upgrade (it can be left out, or config.client auto or std)",
+		"REQUEST=headers: {Expect: 100-continue}, body: x": "", // the client is auto
+	} {
+		if got := strings.Join(Unsupported(with(t, what)), "\n"); got != want {
+			t.Errorf("%s gives\n%s\nwant\n%s", what, got, want)
+		}
+	}
+	for what, want := range map[string]bool{
+		"": true, "CONFIG=client: std": false, "CONFIG=client: own": true, "CONFIG=http: auto": true, "CONFIG=http: 2": false,
+		"REQUEST=headers: {Expect: 100-continue}, body: x": false,
+	} {
+		if got, err := isOwn(with(t, what), Client{}); got != want || err != nil {
+			t.Errorf("%q: own client %v, %v; want %v", what, got, err, want)
+		}
+	}
+	if got, err := isOwn(with(t, ""), Client{ProxyFromEnv: true}); got || err != nil {
+		t.Errorf("with a proxy: own client %v, %v", got, err)
+	}
+	if _, err := isOwn(with(t, "CONFIG=client: own"), Client{ProxyFromEnv: true}); err == nil || !strings.HasPrefix(err.Error(), "config.client: own passes no proxy") {
+		t.Errorf("own with a proxy: %v", err)
 	}
 }
 

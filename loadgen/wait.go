@@ -16,10 +16,20 @@ const (
 )
 
 // alarm waits for instants; one goroutine uses it.
-type alarm struct{ timer *time.Timer }
+type alarm struct {
+	timer *time.Timer
+
+	// Of a clock, while it waits there.
+	rings chan bool
+	at    time.Duration
+	seat  int
+}
 
 // until waits for t and reports true, or false once ctx is done.
-func (a *alarm) until(ctx context.Context, t time.Time) bool {
+func (a *alarm) until(ctx context.Context, t time.Time) bool { return a.unless(ctx, nil, t) }
+
+// unless is until that also ends, with false, when something is heard.
+func (a *alarm) unless(ctx context.Context, heard <-chan struct{}, t time.Time) bool {
 	d := time.Until(t)
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -32,23 +42,24 @@ func (a *alarm) until(ctx context.Context, t time.Time) bool {
 	select {
 	case <-a.timer.C:
 		return true
+	case <-heard:
 	case <-ctx.Done():
-		a.timer.Stop()
-		return false
 	}
+	a.timer.Stop()
+	return false
 }
 
-// precisely is until to some microseconds. Virtual time (testing/synctest)
+// precisely is unless to some microseconds. Virtual time (testing/synctest)
 // does not move during a nap: there the timer is exact.
-func (a *alarm) precisely(ctx context.Context, t time.Time) bool {
-	if !a.until(ctx, t.Add(-napFrom)) {
+func (a *alarm) precisely(ctx context.Context, heard <-chan struct{}, t time.Time) bool {
+	if !a.unless(ctx, heard, t.Add(-napFrom)) {
 		return false
 	}
 	for now := time.Now(); now.Before(t.Add(-spinFrom)); {
 		nap(t.Add(-spinFrom).Sub(now))
 		woken := time.Now()
 		if woken.Equal(now) {
-			return a.until(ctx, t)
+			return a.unless(ctx, heard, t)
 		}
 		now = woken
 	}

@@ -11,13 +11,14 @@ const windowSteps = int64(catchUpWindow/windowStep) + 1
 // window is what was handed out in the last second, by steps. Instants come in
 // order.
 type window struct {
-	curve curve
-	share float64            // of the curve that is this node's
-	steps [windowSteps]tally // step n at n modulo windowSteps
-	head  int64              // the newest
+	curve  curve
+	claims *claims
+	steps  [windowSteps]tally // step n at n modulo windowSteps
+	head   int64              // the newest
 }
 
-// tally is how many were handed out in a step, and Λ where it begins.
+// tally is how many were handed out in a step, and this node's part of Λ where it
+// begins.
 type tally struct {
 	n     int64
 	asked float64
@@ -27,9 +28,42 @@ func (w *window) add(t time.Duration) {
 	newest := max(int64(t/windowStep), w.head)
 	for w.head = max(w.head, newest-windowSteps); w.head < newest; {
 		w.head++
-		w.steps[w.head%windowSteps] = tally{0, w.curve.asked(time.Duration(w.head) * windowStep)}
+		w.steps[w.head%windowSteps] = tally{0, w.asked(time.Duration(w.head) * windowStep)}
 	}
 	w.steps[newest%windowSteps].n++
+}
+
+func (w *window) asked(t time.Duration) float64 { return w.claims.Load().asked(w.curve, t) }
+
+// back takes what was to go at t out again.
+func (w *window) back(t time.Duration) {
+	step := int64(t / windowStep)
+	if n := &w.steps[step%windowSteps].n; step <= w.head && step > w.head-windowSteps && *n > 0 {
+		*n--
+	}
+}
+
+// move is for one that was to go at from and goes at to, later.
+func (w *window) move(from, to time.Duration) {
+	w.back(from)
+	step := int64(to / windowStep)
+	switch {
+	case step > w.head:
+		w.add(to)
+	case step > w.head-windowSteps:
+		w.steps[step%windowSteps].n++
+	}
+}
+
+// rewind makes the step at t the newest: nothing goes in a later one. What is
+// asked in those before may have changed.
+func (w *window) rewind(t time.Duration) {
+	for newest := max(int64(t/windowStep), 0); w.head > newest && w.steps[w.head%windowSteps].n == 0; {
+		w.head--
+	}
+	for at := w.head; at > w.head-windowSteps && at >= 0; at-- {
+		w.steps[at%windowSteps].asked = w.asked(time.Duration(at) * windowStep)
+	}
 }
 
 // allows says whether one more at t leaves all windows of a second with 110 %
@@ -38,8 +72,8 @@ func (w *window) add(t time.Duration) {
 // asks around t.
 func (w *window) allows(t time.Duration) bool {
 	begin := t - catchUpWindow
-	least := w.curve.low(begin, t+catchUpWindow)
-	until, n := w.curve.asked(t), int64(0)
+	least := w.curve.low(begin, t+catchUpWindow) * min(w.claims.Load().pace(begin), w.claims.Load().pace(t))
+	until, n := w.asked(t), int64(0)
 	for at := w.head; at > w.head-windowSteps && at >= 0; at-- {
 		s, from := w.steps[at%windowSteps], time.Duration(at)*windowStep
 		if from+windowStep <= begin {
@@ -48,10 +82,10 @@ func (w *window) allows(t time.Duration) bool {
 		n += s.n
 		asked := until - s.asked
 		if from < begin {
-			asked = until - w.curve.asked(begin)
+			asked = until - w.asked(begin)
 		}
 		asked += least * (catchUpWindow - min(t-from, catchUpWindow)).Seconds()
-		if float64(n) > catchUp*w.share*asked {
+		if float64(n) > catchUp*asked {
 			return false
 		}
 	}

@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -36,6 +35,7 @@ type user struct {
 
 	jar      http.CookieJar
 	trip     trip
+	desk     desk
 	response response
 	scope    scope
 	source   rand.PCG
@@ -43,8 +43,9 @@ type user struct {
 	sink     sink
 	pending  []stats.Sample // failed attempts of the step under way
 	alarm    alarm
-	held     time.Duration // how long the step waited for places in the schedule
-	watch    *watcher      // nil but for Try
+	held     time.Duration      // how long the step waited for places in the schedule
+	watch    *watcher           // nil but for Try
+	wrote    func(at time.Time) // the first byte of all was sent; nil once told, and but for one
 }
 
 // newUser makes worker of a run; it has no client yet.
@@ -66,6 +67,9 @@ func (u *user) counting(counts bool) {
 		u.shard = u.counted
 	}
 }
+
+// onWrite is as iterator says.
+func (u *user) onWrite(wrote func(at time.Time)) { u.wrote = wrote }
 
 // waitTurn waits for the request's place in the schedule. It is not the
 // target's fault that a place comes later.
@@ -212,17 +216,20 @@ func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, d
 	if err != nil {
 		return u.unsent(st, err), time.Now(), time.Now(), true
 	}
-	if u.client.reserve(c.req) != nil {
+	if u.client.reserve(ctx, c.errand.route) != nil {
 		return sm, time.Now(), time.Now(), false
 	}
-	own, cancel := context.WithTimeout(ctx, st.timeout)
-	defer cancel()
-	c.req = c.req.WithContext(own)
+	c.errand.came = time.Now()
+	c.errand.deadline = c.errand.came.Add(st.timeout)
 	var first time.Time
 	held := u.held
 	for {
 		x := u.exchange(c)
-		if ctx.Err() != nil && x.err != nil {
+		if u.wrote != nil && x.wrote {
+			u.wrote(x.sent)
+			u.wrote = nil
+		}
+		if x.err != nil && ctx.Err() != nil {
 			u.interrupted(st, x)
 			return sm, x.ended, x.ended, false
 		}
@@ -231,31 +238,37 @@ func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, d
 		} else {
 			held -= x.waited
 		}
-		u.keepCookies(c.req.URL, x.header)
-		scheme := c.req.URL.Scheme
+		u.keepCookies(c, x.header)
+		scheme := c.errand.route.scheme
 		if c.hops < u.config.MaxRedirects && c.follow(x) {
 			u.hop(st, x)
 			if scheme == "https" && c.req.URL.Scheme == "http" {
 				u.shard.Downgraded()
 			}
+			before := time.Now()
 			u.waitTurn()
+			c.errand.deadline = c.errand.deadline.Add(time.Since(before)) // nor is that of the time the request may take
+			u.head(c)
+			c.errand.came = time.Now()
 			continue
 		}
 		took := x.ended.Sub(first) - (u.held - held)
-		sm, done = u.record(st, c, x, took, own.Err() != nil)
+		sm, done = u.record(st, c, x, took)
 		return sm, x.ended, done, true
 	}
 }
 
 // exchange sends the request that the trip has come to.
-func (u *user) exchange(c *trip) exchange {
-	u.dress(c)
-	var to io.Writer = io.Discard
+func (u *user) exchange(c *trip) *exchange {
+	if c.req != nil {
+		u.dress(c)
+	}
+	var to *sink
 	if c.step.readsBody || u.watch != nil {
 		u.sink.reset(wireLimit(int64(u.config.MaxBody)))
 		to = &u.sink
 	}
-	x := u.client.do(c.req, to)
+	x := u.client.do(&c.errand, to)
 	if u.watch != nil {
 		u.watch.exchanged(u, c, x)
 	}
@@ -268,12 +281,12 @@ func (u *user) exchange(c *trip) exchange {
 // record makes the sample of the last or only exchange of an attempt, which took
 // so long with its redirects. done is when the response has been looked at: that
 // is no time of the target's.
-func (u *user) record(st *step, c *trip, x exchange, took time.Duration, timedOut bool) (sm stats.Sample, done time.Time) {
+func (u *user) record(st *step, c *trip, x *exchange, took time.Duration) (sm stats.Sample, done time.Time) {
 	sm = u.sample(st, x)
 	if x.err != nil {
-		sm.Status, sm.Kind = 0, failure(x.err, timedOut)
+		sm.Status, sm.Kind = 0, failure(x.err, c.errand.late(x.ended))
 		sm.Complete = sm.Kind == stats.ErrTimeout
-		u.example(sm.Kind, c.req, x.err)
+		u.example(sm.Kind, c.request, x.err)
 		return sm, x.ended
 	}
 	v := u.judge(st, u.newResponse(st, x, took))
@@ -282,7 +295,7 @@ func (u *user) record(st *step, c *trip, x exchange, took time.Duration, timedOu
 	sm.Kind, sm.AssertionsPassed, sm.AssertionsFailed = v.kind, v.passed, v.failed
 	switch {
 	case v.kind != stats.ErrNone:
-		u.example(v.kind, c.req, v.problem)
+		u.example(v.kind, c.request, v.problem)
 	case st.cache > 0 && v.complete:
 		u.remember(st)
 	}
@@ -294,12 +307,12 @@ func (u *user) record(st *step, c *trip, x exchange, took time.Duration, timedOu
 
 // unsent is the sample of a request that its variables made impossible.
 func (u *user) unsent(st *step, err error) stats.Sample {
-	u.example(stats.ErrOther, &http.Request{Method: st.method}, err)
+	u.example(stats.ErrOther, func() *http.Request { return &http.Request{Method: st.method} }, err)
 	return stats.Sample{Step: st.index, At: time.Since(u.base), Kind: stats.ErrOther}
 }
 
 // hop counts a redirect that is followed: a request with a service time.
-func (u *user) hop(st *step, x exchange) {
+func (u *user) hop(st *step, x *exchange) {
 	sm := u.sample(st, x)
 	sm.Complete, sm.Partial = true, true
 	u.shard.Request(sm)
@@ -307,7 +320,7 @@ func (u *user) hop(st *step, x exchange) {
 
 // interrupted counts a request that was cut off: it reached the target, but is
 // no error and in no histogram. What was not sent at all is not counted.
-func (u *user) interrupted(st *step, x exchange) {
+func (u *user) interrupted(st *step, x *exchange) {
 	if !x.wrote {
 		return
 	}
@@ -316,7 +329,7 @@ func (u *user) interrupted(st *step, x exchange) {
 	u.shard.Request(sm)
 }
 
-func (u *user) sample(st *step, x exchange) stats.Sample {
+func (u *user) sample(st *step, x *exchange) stats.Sample {
 	return stats.Sample{
 		Step:     st.index,
 		At:       x.sent.Sub(u.base),
@@ -347,7 +360,7 @@ func (u *user) recalls(st *step) bool {
 func (u *user) remember(st *step) {
 	known := memory{until: time.Now().Add(st.cache)}
 	for i := range st.extract {
-		known.values = append(known.values, u.scope.values[st.extract[i].slot].text)
+		known.values = append(known.values, u.scope.values[st.extract[i].slot].value())
 	}
 	if u.cache == nil {
 		u.cache = map[*step]memory{}
@@ -356,13 +369,14 @@ func (u *user) remember(st *step) {
 }
 
 // example gives the first error of a kind a text, without query and body.
-func (u *user) example(kind stats.ErrorKind, req *http.Request, problem error) {
+func (u *user) example(kind stats.ErrorKind, request func() *http.Request, problem error) {
 	if u.watch != nil {
 		u.watch.failed(problem)
 	}
-	if !u.notices.first(kind) {
+	if u.shard == u.warmup || !u.notices.first(kind) { // what fails in warm-up is in no report
 		return
 	}
+	req := request()
 	text := req.Method
 	if req.URL != nil {
 		shown := *req.URL

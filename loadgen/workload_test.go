@@ -1,8 +1,10 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -28,6 +30,7 @@ type player struct {
 // the start.
 type shift struct {
 	crew *crew
+	run  *run
 	rec  *stats.Recorder
 	work workload
 
@@ -40,16 +43,32 @@ type shift struct {
 	uncount int                   // requests that do not count
 }
 
+// workloadOf is a participant's share of a plan's load.
+func workloadOf(p *plan.Plan, sh Share) (workload, error) {
+	if len(sh.Weights) > 0 {
+		p.Load.Scope = "cluster"
+	}
+	self, divisions := sh.divisions()
+	return newWorkload(p, self, divisions, 0)
+}
+
 func newShift(t *testing.T, p *plan.Plan, sh Share, pl player) *shift {
 	t.Helper()
-	work, err := newWorkload(p, sh)
+	work, err := workloadOf(p, sh)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{plan: p, work: work, rec: stats.NewRecorder(work.layout(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "a"}}}, p), 1)}
+	return shiftOf(p, work, pl, &run{})
+}
+
+// shiftOf runs a workload as r says.
+func shiftOf(p *plan.Plan, work workload, pl player, r *run) *shift {
+	r.plan, r.work, r.script = p, work, &script{}
+	r.log = cmp.Or(r.log, slog.New(slog.DiscardHandler))
+	r.rec = stats.NewRecorder(work.layout(stats.Layout{Steps: []stats.StepKey{{Scenario: "s", Step: "a"}}}, p), 1)
 	r.base = time.Now().Add(time.Second)
-	s := &shift{rec: r.rec, work: work, changes: map[time.Duration]int{}}
-	s.crew = r.crew(make([]*client, work.first()))
+	s := &shift{run: r, rec: r.rec, work: work, changes: map[time.Duration]int{}}
+	s.crew = r.muster(make([]*client, work.first()))
 	s.crew.recruit = func(_ int, turn place) iterator {
 		own := pl
 		own.shift, own.place = s, turn
@@ -70,8 +89,9 @@ func (s *shift) note(change int, n int64) {
 
 func (p *player) ready(int64) bool { return true }
 
-func (p *player) counting(counts bool) { p.counts = counts }
-func (p *player) close()               {}
+func (p *player) counting(counts bool)  { p.counts = counts }
+func (*player) onWrite(func(time.Time)) {}
+func (p *player) close()                {}
 
 func (p *player) iterate(ctx context.Context, n int64, _ time.Time) {
 	s := p.shift
@@ -218,11 +238,11 @@ func TestAWorkerThatGoesFinishesItsIteration(t *testing.T) {
 func TestNumbersOfWorkersAreDividedAmongParticipants(t *testing.T) {
 	total := 0
 	for i, want := range []int{4, 3, 3} {
-		w, err := newWorkload(planOf(t, "workers: 10, duration: 10s", "model: concurrent"), Share{Index: i, Weights: []float64{1, 1, 1}})
+		w, err := workloadOf(planOf(t, "workers: 10, duration: 10s", "model: concurrent"), Share{Index: i, Weights: []float64{1, 1, 1}})
 		if err != nil || w.first() != want || w.most() != want {
 			t.Errorf("participant %d has %d of up to %d workers, %v; want %d", i, w.first(), w.most(), err, want)
 		}
-		w, _ = newWorkload(planOf(t, "", "model: stages, unit: workers, stages: [{duration: 10s, target: 10}]"), Share{Index: i, Weights: []float64{1, 1, 1}})
+		w, _ = workloadOf(planOf(t, "", "model: stages, unit: workers, stages: [{duration: 10s, target: 10}]"), Share{Index: i, Weights: []float64{1, 1, 1}})
 		total += w.staff.at(4500 * time.Millisecond)
 	}
 	if total != 5 {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -23,7 +24,9 @@ func (n *Node) chronicle(ctx context.Context) error {
 }
 
 func (n *Node) tell(before, after *State) {
-	if f := after.Failure; f != nil && before.Failure != f {
+	if f := after.Failure; f != nil && before.Failure != f && n.refused(f.Reason) {
+		n.log.Warn("no run: "+f.Reason, "event", "run_aborted", "exit_code", f.ExitCode)
+	} else if f != nil && before.Failure != f {
 		n.log.Error("no run: "+f.Reason, "event", "run_aborted", "exit_code", f.ExitCode)
 	}
 	for _, r := range []*Run{after.Last, after.Current, after.Next} {
@@ -33,6 +36,13 @@ func (n *Node) tell(before, after *State) {
 		was := before.Run(r.ID)
 		if was == nil || was.Phase != r.Phase || was.Ended != r.Ended {
 			n.tellRun(was, r)
+		}
+		known := 1 // the first is told with the start
+		if was != nil {
+			known = max(known, len(was.Divisions))
+		}
+		for _, d := range r.Divisions[min(known, len(r.Divisions)):] {
+			n.tellShares(after, r, d)
 		}
 	}
 }
@@ -51,9 +61,36 @@ func (n *Node) tellRun(was, r *Run) {
 		log.Info("the run is over: "+r.Ending.Reason, "event", "run_finished", "exit_code", r.Ending.ExitCode)
 	case r.Phase == PhaseAborted && r.Ending.ExitCode == ExitOK:
 		log.Info("the run will not start: "+r.Ending.Reason, "event", "run_aborted")
+	case r.Phase == PhaseAborted && n.refused(r.Ending.Reason):
+		log.Warn("the run is aborted: "+r.Ending.Reason, "event", "run_aborted", "exit_code", r.Ending.ExitCode)
 	case r.Phase == PhaseAborted:
 		log.Error("the run is aborted: "+r.Ending.Reason, "event", "run_aborted", "exit_code", r.Ending.ExitCode)
 	}
+}
+
+// refused says that this node has told of it as an error already: the plan is invalid.
+func (n *Node) refused(reason string) bool {
+	told := n.toldInvalid.Load()
+	return told != nil && *told == reason
+}
+
+// oldShares is how long ago it may be that a load was divided for a node to tell
+// of it: who joins reads all of the log.
+const oldShares = time.Minute
+
+// tellShares says who sends what from now on.
+func (n *Node) tellShares(s *State, r *Run, d Division) {
+	if start := n.StartOf(r.ID); !start.IsZero() && time.Since(start.Add(d.At)) > oldShares {
+		return
+	}
+	at := d.At.Round(time.Millisecond)
+	text := fmt.Sprintf("%s: from %s on %d nodes take part, each with the whole load: %s", d.Cause, at, len(d.Members), d.inWords(false))
+	if r.Divided {
+		text = fmt.Sprintf("%s: from %s on (arrival %d) the load is divided anew: %s", d.Cause, at, d.From, d.inWords(true))
+	} else if checked, err := n.hooks.Check(s.Configs[r.Version].Document); err == nil {
+		text += "; " + checked.Load(len(d.Members))
+	}
+	n.log.Info(text, "event", "shares_changed", "run_id", r.ID, "at_s", d.At.Seconds(), "from_arrival", d.From, "nodes", len(d.Members))
 }
 
 // tellReady makes up for a Ready that was applied together with Schedule.

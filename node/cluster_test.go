@@ -19,7 +19,8 @@ type cluster struct {
 	source *fakeSource
 	addrs  []string
 	tweak  func(*Options)
-	hosts  []*host // every process ever started
+	hosts  []*host        // every process ever started
+	disks  map[int]string // CLUSTER_DATA_DIR of each place; nil: in memory
 }
 
 func newCluster(t *testing.T, size int) *cluster {
@@ -38,15 +39,17 @@ func (c *cluster) start(i int) *host {
 	_, transport := raft.NewInmemTransport(raft.ServerAddress(addr))
 	h := &host{f: c.f, addr: addr, transport: transport, identity: &Identity{}, runner: newFakeRunner(), judge: &fakeJudge{}, done: make(chan struct{})}
 	h.events = &eventLog{t: c.t, name: name}
-	w := wireOf{c.f, addr}
+	w := wireOf{c.f, addr, h}
 	opt := Options{
 		Self: Member{ServerID: NewServerID(name), NodeID: name, Addr: addr, Weight: 1}, Name: "test", Expect: len(c.addrs),
-		Wire:   &Wire{Greeter: w, Courier: w, Upstream: w, Transport: transport, Discovery: Static(c.addrs)},
-		Source: c.source, SourceName: "fake", RecheckEvery: 10 * time.Second, Runner: h.runner,
-		Hooks:         Hooks{Check: checkDocument, Judge: h.judge.judge, Own: func(Run, Report) {}, Result: h.judge.result, Standby: h.runner.standby},
+		Wire:   &Wire{Greeter: w, Courier: w, Upstream: w, Transport: targeted{transport, h}, Discovery: Static(c.addrs)},
+		Source: c.source, SourceName: "fake", Runner: h.runner,
+		Watch:         func(trouble string) Watch { return &fakeWatch{c.source, trouble} },
+		Hooks:         Hooks{Check: checkDocument, Judge: h.judge.judge, Live: h.judge.live, Observe: h.judge.observe, Own: func(Run, Report) {}, Result: h.judge.result, Standby: h.runner.standby},
 		ConfigTimeout: 30 * time.Second, StartDelay: 3 * time.Second, FormTimeout: 2 * time.Minute, ReapAfter: time.Minute,
-		DrainTimeout: 8 * time.Second, Log: slog.New(h.events), Identity: h.identity,
+		IsolationGrace: time.Minute, DrainTimeout: 8 * time.Second, Log: slog.New(h.events), Identity: h.identity,
 	}
+	c.mount(i, h, &opt)
 	c.tweak(&opt)
 	var err error
 	if h.node, err = New(opt); err != nil {
@@ -55,6 +58,8 @@ func (c *cluster) start(i int) *host {
 	c.f.mu.Lock()
 	c.f.nodes[addr] = h
 	for other, o := range c.f.nodes {
+		delete(c.f.cut, [2]string{addr, other})
+		delete(c.f.cut, [2]string{other, addr})
 		if other != addr && !o.dead {
 			transport.Connect(raft.ServerAddress(other), o.transport)
 			o.transport.Connect(raft.ServerAddress(addr), transport)
@@ -67,7 +72,9 @@ func (c *cluster) start(i int) *host {
 		defer close(h.done)
 		h.ending = h.node.Run(ctx)
 	}()
+	c.f.mu.Lock()
 	c.hosts = append(c.hosts, h)
+	c.f.mu.Unlock()
 	return h
 }
 

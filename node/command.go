@@ -15,11 +15,14 @@ type Command struct {
 	BeginRun  *BeginRun  `json:"begin_run,omitempty"`
 	Ready     *Ready     `json:"ready,omitempty"`
 	Schedule  *Schedule  `json:"schedule,omitempty"`
+	SetShares *SetShares `json:"set_shares,omitempty"`
 	Stop      *Stop      `json:"stop,omitempty"`
 	Abort     *Abort     `json:"abort,omitempty"`
 	Finish    *FinishRun `json:"finish,omitempty"`
 	StandDown *StandDown `json:"stand_down,omitempty"`
 	Dissolve  *Dissolve  `json:"dissolve,omitempty"`
+	Reopen    *Reopen    `json:"reopen,omitempty"`
+	Follow    *Followed  `json:"follow,omitempty"` // what there is to say of the source beside runs of it
 }
 
 // BeginRun makes a run of a config that SetConfig has put there. Replaces
@@ -43,18 +46,27 @@ type Schedule struct {
 	Participants []Member `json:"participants"`
 }
 
+// SetShares divides the load of a run that is going anew.
+type SetShares struct {
+	RunID    string   `json:"run_id"`
+	Division Division `json:"division"`
+	After    int      `json:"after"` // how many divisions there are before it
+}
+
 // Stop ends a run early; results are still collected.
 type Stop struct {
 	RunID    string `json:"run_id"`
 	Cause    string `json:"cause"`
+	Detail   string `json:"detail,omitempty"` // of a threshold: which
 	ExitCode int    `json:"exit_code"`
 }
 
 // Abort ends a run that shall have no result, or, without a RunID, the
 // attempt to get one.
 type Abort struct {
-	RunID  string `json:"run_id"`
-	Ending Ending `json:"ending"`
+	RunID    string `json:"run_id"`
+	Ending   Ending `json:"ending"`
+	Revision string `json:"revision"` // of the source that failed, without a RunID
 }
 
 // FinishRun ends a run whose result has been judged.
@@ -91,6 +103,8 @@ func (s *State) apply(c Command) (*State, error) {
 		err = next.change(c.Ready.RunID, func(r *Run) error { return r.advance(PhaseReady, PhaseDistributing) })
 	case c.Schedule != nil:
 		err = next.change(c.Schedule.RunID, func(r *Run) error { return r.schedule(*c.Schedule) })
+	case c.SetShares != nil:
+		err = next.change(c.SetShares.RunID, func(r *Run) error { return r.setShares(*c.SetShares) })
 	case c.Stop != nil:
 		err = next.change(c.Stop.RunID, func(r *Run) error { return r.stop(*c.Stop) })
 	case c.Abort != nil:
@@ -99,6 +113,11 @@ func (s *State) apply(c Command) (*State, error) {
 		err = next.finishRun(*c.Finish)
 	case c.StandDown != nil:
 		err = next.changeRested(c.StandDown.RunID, func(r *Run) { r.StoodDown = true })
+	case c.Follow != nil:
+		followed := *c.Follow
+		next.Followed = &followed
+	case c.Reopen != nil:
+		err = next.reopen()
 	case c.Dissolve != nil:
 		err = next.dissolve(*c.Dissolve)
 	default:
@@ -129,12 +148,13 @@ func (s *State) beginRun(b BeginRun) error {
 		return fmt.Errorf("begin run %s: the cluster is leaving: %w", b.Run.ID, errPhase)
 	}
 	run := b.Run
-	run.Phase, run.StartAt, run.Clock, run.Participants = PhaseDistributing, 0, "", nil
+	run.Phase, run.StartAt, run.Clock, run.Participants, run.Divisions = PhaseDistributing, 0, "", nil, nil
 	run.Ended, run.Ending = false, Ending{}
 	if err := s.makeRoom(b); err != nil {
 		return err
 	}
 	s.Failure = nil
+	s.begun(&run)
 	s.Used = append(slices.Clone(s.Used), run.ID)
 	s.Used = s.Used[max(0, len(s.Used)-maxUsed):]
 	switch {
@@ -146,6 +166,17 @@ func (s *State) beginRun(b BeginRun) error {
 		s.Next = &run
 	}
 	return nil
+}
+
+// begun notes that a run has begun: what was rejected before it is of no
+// interest any more, and the revision that it is of has been dealt with.
+func (s *State) begun(run *Run) {
+	switch before := s.Followed; {
+	case run.Revision != "":
+		s.Followed = &Followed{Revision: run.Revision}
+	case before != nil:
+		s.Followed = &Followed{Revision: before.Revision, Trouble: before.Trouble}
+	}
 }
 
 // maxUsed is how many run ids are remembered; the state knows three runs.
@@ -207,6 +238,7 @@ func (r *Run) schedule(c Schedule) error {
 		return err
 	}
 	r.StartAt, r.Clock, r.Participants = c.StartAt, c.Clock, c.Participants
+	r.Divisions = []Division{{Members: c.Participants, StartAt: c.StartAt, Clock: c.Clock}}
 	return nil
 }
 
@@ -214,7 +246,7 @@ func (r *Run) stop(c Stop) error {
 	if err := r.advance(PhaseStopped, PhaseDistributing, PhaseReady, PhaseScheduled); err != nil {
 		return err
 	}
-	r.StopCause, r.StopCode = c.Cause, c.ExitCode
+	r.StopCause, r.StopDetail, r.StopCode = c.Cause, c.Detail, c.ExitCode
 	return nil
 }
 
@@ -277,6 +309,12 @@ func (s *State) abort(a Abort) error {
 		}
 		ending := a.Ending
 		s.Failure = &ending
+		if ending.ExitCode != ExitStopped { // else nobody knows what the source had
+			s.Followed = &Followed{Revision: a.Revision}
+			if a.Revision == "" {
+				s.Followed.Trouble = ending.Reason
+			}
+		}
 		return nil
 	}
 	return s.change(a.RunID, func(r *Run) error {

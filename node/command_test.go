@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 )
 
 var (
@@ -23,6 +24,10 @@ func ready(id string) Command { return Command{Ready: &Ready{RunID: id}} }
 
 func scheduleAt(id string, at int64) Command {
 	return Command{Schedule: &Schedule{RunID: id, StartAt: at, Clock: "a-1", Participants: []Member{memberA}}}
+}
+
+func shares(id string, after int, at time.Duration, members ...Member) Command {
+	return Command{SetShares: &SetShares{RunID: id, After: after, Division: Division{From: at.Milliseconds(), At: at, Members: members, StartAt: 5, Clock: "a-1", Cause: "a test"}}}
 }
 
 func finish(id string, exit bool) Command {
@@ -73,6 +78,14 @@ func TestCommandsOutOfPhaseAreRefused(t *testing.T) {
 		{"abort without a run while one is going", scheduled, abort("")},
 		{"begin while all leave", append(scheduled[:4:4], finish("r1", true)), begin("r2", "")},
 		{"push out a prepared run without naming it", append(scheduled[:4:4], begin("r2", "")), begin("r3", "")},
+		{"divide before the start is decided", []Command{setConfig, begin("r1", ""), ready("r1")}, shares("r1", 0, 0, memberA)},
+		{"divide twice", append(scheduled[:4:4], shares("r1", 1, 9, memberA, memberB)), shares("r1", 1, 9, memberA, memberB)},
+		{"divide after one that nobody knows", scheduled, shares("r1", 2, 9, memberA)},
+		{"divide among nobody", scheduled, shares("r1", 1, 9)},
+		{"divide before the division that is there", append(scheduled[:4:4], shares("r1", 1, 9*time.Second, memberB)), shares("r1", 2, 8*time.Second, memberA)},
+		{"divide a stopped run", append(scheduled[:4:4], stop("r1")), shares("r1", 1, 9, memberB)},
+		{"divide a run that has ended", append(scheduled[:4:4], finish("r1", false)), shares("r1", 1, 9, memberB)},
+		{"divide once too often", append(scheduled[:4:4], divided("r1", MaxDivisions-1)...), shares("r1", MaxDivisions, time.Hour, memberB)},
 		{"nothing", nil, Command{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,6 +99,28 @@ func TestCommandsOutOfPhaseAreRefused(t *testing.T) {
 				t.Errorf("a refused command changed the state\nfrom %s\nto   %s", was, now)
 			}
 		})
+	}
+}
+
+// divided divides a run so many times.
+func divided(id string, times int) (commands []Command) {
+	for i := range times {
+		commands = append(commands, shares(id, i+1, time.Duration(i)*time.Second, memberA))
+	}
+	return commands
+}
+
+func TestDivisionsKeepEverybodyWhoTookPart(t *testing.T) {
+	s := afterAll(t, setConfig, begin("r1", ""), ready("r1"), scheduleAt("r1", 5), shares("r1", 1, time.Second, memberB), shares("r1", 2, 2*time.Second, memberA, memberB))
+	r := s.Run("r1")
+	if len(r.Divisions) != 3 || len(r.Participants) != 2 || !r.Participates(Member{ServerID: "a-1"}) || !r.Participates(Member{ServerID: "b-1"}) {
+		t.Fatalf("divisions %+v, participants %+v", r.Divisions, r.Participants)
+	}
+	if d := r.Divisions[0]; d.StartAt != 5 || d.Clock != "a-1" || d.From != 0 || d.At != 0 || len(d.Members) != 1 {
+		t.Errorf("the first division is %+v, want that of the start", d)
+	}
+	if d := r.entry(Member{ServerID: "b-1"}); d.At != time.Second {
+		t.Errorf("b enters with %+v, want the division after a second", d)
 	}
 }
 
@@ -149,6 +184,7 @@ func TestInvariantsUnderAnyInterleaving(t *testing.T) {
 			all := []Command{
 				setConfig, begin(id, ""), begin(id, fmt.Sprintf("r%d", rng.IntN(3))), ready(id), scheduleAt(id, int64(i+1)),
 				stop(id), finish(id, rng.IntN(4) == 0), abort(id), abort(""),
+				shares(id, rng.IntN(3)+1, time.Duration(i), memberA), shares(id, rng.IntN(3)+1, time.Duration(i), memberB),
 			}
 			c := all[rng.IntN(len(all))]
 			if len(history) > 0 && rng.IntN(3) == 0 {
@@ -191,6 +227,19 @@ func checkStep(t *testing.T, seed uint64, before, after *State, err error) {
 		if was.StartAt != 0 && (now.StartAt != was.StartAt || now.Clock != was.Clock) {
 			t.Fatalf("seed %d: the start of %s moved from %d to %d", seed, was.ID, was.StartAt, now.StartAt)
 		}
+		if len(now.Divisions) < len(was.Divisions) || len(was.Divisions) > 0 && !reflect.DeepEqual(now.Divisions[:len(was.Divisions)], was.Divisions) {
+			t.Fatalf("seed %d: the divisions of %s changed from %+v to %+v", seed, was.ID, was.Divisions, now.Divisions)
+		}
+		for i, d := range now.Divisions {
+			if i > 0 && (d.At < now.Divisions[i-1].At || d.From < now.Divisions[i-1].From) {
+				t.Fatalf("seed %d: divisions of %s out of order: %+v", seed, was.ID, now.Divisions)
+			}
+			for _, m := range d.Members {
+				if !now.Participates(m) {
+					t.Fatalf("seed %d: %s has a part of %s and does not participate", seed, m.ServerID, was.ID)
+				}
+			}
+		}
 		if was.Ended && (!now.Ended || now.Ending != was.Ending) {
 			t.Fatalf("seed %d: the end of %s was undone: %+v", seed, was.ID, now)
 		}
@@ -199,7 +248,7 @@ func checkStep(t *testing.T, seed uint64, before, after *State, err error) {
 
 func TestSnapshotRestoresTheState(t *testing.T) {
 	m := newMachine()
-	for _, c := range []Command{setConfig, begin("r1", ""), ready("r1"), scheduleAt("r1", 5)} {
+	for _, c := range []Command{setConfig, begin("r1", ""), ready("r1"), scheduleAt("r1", 5), shares("r1", 1, time.Second, memberA, memberB)} {
 		if err := m.apply(c); err != nil {
 			t.Fatal(err)
 		}

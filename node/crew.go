@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	rollCallSlow = time.Second
 	rollCallFast = 200 * time.Millisecond // while the nodes get ready
 	stewardEvery = 500 * time.Millisecond
+	// replaceVoterAfter is how long a voter may be silent until another member votes instead.
+	replaceVoterAfter = 10 * time.Second
 	// promoteLag is how many log entries a member may lack to be made a voter.
 	promoteLag = 16
 )
@@ -28,6 +31,10 @@ type Standing struct {
 	Weight  float64   // of the member's share, 0 while it is not known
 	Contact time.Time // last answer; zero if none yet
 	Alive   bool
+	failed  time.Time      // when the first call since then ended without one; zero if none did
+	noticed time.Time      // since when this leader knows the member
+	granted time.Time      // when the newest call was sent that let it go on with a divided load
+	shown   map[string]int // the divisions that the last call told of that was answered
 }
 
 // crew is the leader's view of the members: who answers the roll call.
@@ -64,12 +71,71 @@ func (c *crew) lost(serverID string) bool {
 	return time.Since(c.lastHeard(serverID)) >= lostAfter
 }
 
-// lastHeard is when the member answered last, or when this leadership began.
-func (c *crew) lastHeard(serverID string) time.Time {
-	if s := c.known[serverID]; s != nil && s.Contact.After(c.l.since) {
-		return s.Contact
+// dead says whether this process of a member is lost, is no member any more, or
+// another has taken its place: the server is there, but what that process had counted or was to send is not.
+func (c *crew) dead(m Member) bool {
+	return c.lost(m.ServerID) || m.Incarnation != c.life(m).Incarnation || find(c.l.n.members(), m.ServerID) == nil
+}
+
+// life is the member's process that has answered last; where none has, the one that is asked for.
+func (c *crew) life(m Member) Member {
+	if m.ServerID == c.l.n.self.ServerID {
+		m.Incarnation = c.l.n.nonce
+		return m
 	}
-	return c.l.since
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.known[m.ServerID]; s != nil && s.Health.Incarnation != "" {
+		m.Incarnation = s.Health.Incarnation
+	}
+	return m
+}
+
+// entry is what is known of a member, from the first time that it is looked for.
+func (c *crew) entry(serverID string) *Standing {
+	s := c.known[serverID]
+	if s == nil {
+		s = &Standing{noticed: time.Now()}
+		c.known[serverID] = s
+	}
+	return s
+}
+
+// lastHeard is when the member answered last, or when this leader began to listen to it.
+func (c *crew) lastHeard(serverID string) time.Time {
+	s := c.entry(serverID)
+	if s.Contact.Before(s.noticed) {
+		return s.noticed
+	}
+	return s.Contact
+}
+
+// grant takes note that a call is about to be sent that lets the member go on
+// with a divided load.
+func (c *crew) grant(serverID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entry(serverID).granted = time.Now()
+}
+
+// silentFrom is when a member that is lost sends nothing of a divided load any
+// more: what this leader has granted is over then, and what one before it had.
+func (c *crew) silentFrom(serverID string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := c.entry(serverID).granted
+	if last.Before(c.l.since) {
+		last = c.l.since
+	}
+	return last.Add(grantedFor)
+}
+
+// welcome begins to listen to a member that is about to be admitted, perhaps again.
+func (c *crew) welcome(serverID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, serverID)
+	delete(c.replaced, serverID)
 }
 
 // standings returns what is known of every member.
@@ -83,29 +149,44 @@ func (c *crew) standings() map[string]Standing {
 	self := c.l.n
 	first, skew := self.player.started(self.currentRun())
 	m[self.self.ServerID] = Standing{
-		Health: Health{ServerID: self.self.ServerID, ReadyRun: self.readyRun(), StartSkew: skew, FirstRequest: first},
+		Health: Health{ServerID: self.self.ServerID, Incarnation: self.nonce, ReadyRun: self.readyRun(), StartSkew: skew, FirstRequest: first},
 		Weight: self.self.Weight, Alive: true, Contact: time.Now(),
 	}
 	return m
 }
 
-// rollCall asks every member how it is, and shows each of them the whole.
+// rollCall asks every member how it is, and shows each of them what all need to
+// know, and the members' rows when it is its turn.
 func (c *crew) rollCall(ctx context.Context) error {
 	var wg sync.WaitGroup
+	var rows rota
 	defer wg.Wait()
 	for {
 		_, changed := c.l.n.machine.Watch()
 		members := c.l.n.members()
 		c.forget(members)
-		view, err := json.Marshal(c.l.view())
+		sees := c.l.view()
+		whole, err := json.Marshal(sees)
 		if err != nil {
 			return err
 		}
-		for _, m := range members {
+		without, err := json.Marshal(sees.withoutRows())
+		if err != nil {
+			return err
+		}
+		turn := rows.turn(len(members), len(whole))
+		for i, m := range members {
 			if m.ServerID == c.l.n.self.ServerID || !c.begin(m.ServerID) {
 				continue
 			}
-			wg.Go(func() { c.ask(ctx, m, view) })
+			if sees.grants(m.ServerID) {
+				c.grant(m.ServerID)
+			}
+			view := without
+			if turn(i) {
+				view = whole
+			}
+			wg.Go(func() { c.ask(ctx, m, view, sees.Divisions) })
 		}
 		t := time.NewTimer(c.pace())
 		select {
@@ -122,7 +203,7 @@ func (c *crew) rollCall(ctx context.Context) error {
 
 func (c *crew) pace() time.Duration {
 	for _, r := range c.l.n.machine.State().Active() {
-		if r.Phase == PhaseDistributing || r.Phase == PhaseReady {
+		if r.Phase == PhaseDistributing || r.Phase == PhaseReady || c.l.unsettled(r) {
 			return rollCallFast
 		}
 	}
@@ -140,27 +221,35 @@ func (c *crew) begin(serverID string) bool {
 	return true
 }
 
-func (c *crew) ask(ctx context.Context, m Member, view []byte) {
+func (c *crew) ask(ctx context.Context, m Member, view []byte, divisions map[string]int) {
 	call, cancel := context.WithTimeout(ctx, healthTimeout)
 	h, err := c.l.n.opt.Wire.Courier.HealthCheck(call, m.Addr, HealthCheck{Fence: c.l.fence(), View: view})
 	cancel()
-	weight := c.weigh(ctx, m)
+	failed, weight := time.Now(), 0.0
+	if err == nil { // else nothing is learnt, and that shall be known at once
+		weight = c.weigh(ctx, m)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.inFlight, m.ServerID)
-	s := c.known[m.ServerID]
-	if s == nil {
-		s = &Standing{}
-		c.known[m.ServerID] = s
-	}
-	was := s.Alive
+	s := c.entry(m.ServerID)
+	was, before := s.Alive, s.Health.Incarnation
 	if err == nil && h.ServerID == m.ServerID {
-		s.Health, s.Contact, s.Alive, s.Weight = h, time.Now(), true, weight
-	} else if time.Since(c.lastHeard(m.ServerID)) >= lostAfter {
-		s.Alive = false
+		s.Health, s.Contact, s.Alive, s.Weight, s.failed, s.shown = h, time.Now(), true, weight, time.Time{}, divisions
+	} else {
+		if s.failed.IsZero() {
+			s.failed = failed
+		}
+		if time.Since(c.lastHeard(m.ServerID)) >= lostAfter {
+			s.Alive = false
+		}
 	}
 	if ctx.Err() != nil {
 		return
+	}
+	if restarted := err == nil && before != "" && h.ServerID == m.ServerID && h.Incarnation != before; restarted {
+		s.Weight = 0 // of the process before; asked for anew
+		c.l.n.log.Info("member was restarted", "event", "member_restarted", "member", m.ServerID, "addr", m.Addr)
 	}
 	switch {
 	case s.Alive && !was:
@@ -316,7 +405,8 @@ func whyGone(silent, reapAfter time.Duration) string {
 // change is the next step towards the right configuration, or nil. A member
 // that has been silent for reapAfter goes, provided that the voters left are a
 // majority that answers; a healthy member becomes a voter while there are too
-// few, and one voter too many stops being one.
+// few, and one voter too many stops being one. So does a silent one whose place
+// another can take at once.
 func change(servers []raft.Server, self string, standings map[string]Standing, applied uint64, silence func(string) time.Duration, reapAfter time.Duration, settling bool) *membershipChange {
 	voters, answering := 0, 0
 	for _, s := range servers {
@@ -329,7 +419,8 @@ func change(servers []raft.Server, self string, standings map[string]Standing, a
 	}
 	for _, s := range servers {
 		id := string(s.ID)
-		if settling || id == self || standings[id].Alive || silence(id) < reapAfter {
+		// As long as it may have a lease it counts: it may be sending.
+		if settling || id == self || standings[id].Alive || silence(id) < max(reapAfter, lostAfter+grantedFor) {
 			continue
 		}
 		after := voters
@@ -341,12 +432,23 @@ func change(servers []raft.Server, self string, standings map[string]Standing, a
 		}
 	}
 	want := votersOf(len(servers))
+	able := func(s raft.Server) bool {
+		st := standings[string(s.ID)]
+		return s.Suffrage != raft.Voter && st.Alive && st.Health.AppliedIndex+promoteLag >= applied
+	}
+	for _, s := range servers {
+		id := string(s.ID)
+		silent := s.Suffrage == raft.Voter && id != self && !standings[id].Alive && silence(id) >= replaceVoterAfter
+		if silent && answering > (voters-1)/2 && slices.ContainsFunc(servers, able) {
+			return &membershipChange{s, demoteMember, "it is silent, and another member can vote instead"}
+		}
+	}
 	for _, s := range servers {
 		id := string(s.ID)
 		st := standings[id]
 		switch {
 		case id == self || !st.Alive:
-		case voters < want && s.Suffrage != raft.Voter && st.Health.AppliedIndex+promoteLag >= applied:
+		case voters < want && able(s):
 			return &membershipChange{s, promoteMember, "it has caught up"}
 		case voters > want && s.Suffrage == raft.Voter:
 			return &membershipChange{s, demoteMember, "an even number of voters stands no more losses than one less"}

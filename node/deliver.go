@@ -52,53 +52,71 @@ func (l *leader) deliver(ctx context.Context, runID string) error {
 	return l.propose(ctx, Command{Ready: &Ready{RunID: runID}})
 }
 
-// brief hands the config to members that came after BeginRun. They can neither
-// delay the start nor prevent it; who has acknowledged when it is decided takes part.
+// brief hands the config to members that came after BeginRun, and, while the run
+// goes, to whoever has no part in it. They can neither delay the start nor prevent
+// it; who has acknowledged when it is decided takes part, who does so later enters later.
 func (l *leader) brief(ctx context.Context, runID string) error {
-	s := l.n.machine.State()
-	r := s.Run(runID)
+	var mu sync.Mutex
 	asked := map[string]bool{}
 	var briefing sync.WaitGroup
 	defer briefing.Wait()
-	for r != nil {
+	for {
+		s := l.n.machine.State()
+		r := s.Run(runID)
+		if r == nil {
+			return nil
+		}
 		for _, m := range l.n.members() {
-			if asked[m.ServerID] || r.Expects(m.ServerID) || !l.crew.seen(m.ServerID) {
+			m = l.crew.life(m)
+			has := r.Participates(m) || r.StartAt == 0 && r.Expects(m.ServerID)
+			mu.Lock()
+			idle := !asked[m.Life()] && !has && l.crew.seen(m.ServerID)
+			asked[m.Life()] = asked[m.Life()] || idle
+			mu.Unlock()
+			if !idle {
 				continue
 			}
-			asked[m.ServerID] = true
-			briefing.Go(func() { l.briefOne(ctx, r, s.Configs[r.Version], m) })
+			briefing.Go(func() {
+				if !l.briefOne(ctx, r, s.Configs[r.Version], m) {
+					mu.Lock()
+					defer mu.Unlock()
+					delete(asked, m.Life()) // once it answers again
+				}
+			})
 		}
 		if !sleep(ctx, stewardEvery) {
-			break
+			return nil
 		}
 	}
-	return nil
 }
 
-// briefOne hands the config to a late member, with as many tries as any other has.
-func (l *leader) briefOne(ctx context.Context, r *Run, c Config, m Member) {
+// briefOne hands the config to a late member, with as many tries as any other
+// has. It is false if another round of them may help.
+func (l *leader) briefOne(ctx context.Context, r *Run, c Config, m Member) bool {
 	for try := 1; try <= deliveryTries; try++ {
 		ack, err := l.distribute(ctx, r, c, m)
 		if err == nil {
 			l.n.attempts.count(m.NodeID, "ok")
 			l.acknowledged(r.ID, ack)
 			l.n.log.Info("plan delivered to a late member", "event", "config_delivered", "run_id", r.ID, "member", m.ServerID, "config_version", ack.Version)
-			return
+			return true
 		}
 		if ctx.Err() != nil {
-			return
+			return true
 		}
 		if errors.Is(err, ErrRefused) {
 			l.n.attempts.count(m.NodeID, "refused")
 			l.n.log.Warn("a late member refuses the plan: "+err.Error(), "run_id", r.ID, "member", m.ServerID)
-			return
+			return true
 		}
 		l.n.attempts.count(m.NodeID, "failed")
 		l.n.log.Debug("a late member does not take the plan", "member", m.ServerID, "error", err.Error())
 		if !sleep(ctx, jitter(stewardEvery)) {
-			return
+			return true
 		}
 	}
+	l.n.log.Warn("a late member does not take the plan", "run_id", r.ID, "member", m.ServerID)
+	return false
 }
 
 // gather waits until enough members answer; members that came after BeginRun count.

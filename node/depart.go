@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,8 @@ import (
 const (
 	handTimeout     = 1500 * time.Millisecond
 	transferTimeout = 1500 * time.Millisecond
+	// leaveTime is what a Leave takes at most where nothing is wrong, tries included.
+	leaveTime = 300 * time.Millisecond
 	// handOverTime is what is left of the drain for handing over and passing on.
 	handOverTime = 2500 * time.Millisecond
 	// drainMargin is what an engine may take beyond the grace of its iterations.
@@ -51,16 +55,26 @@ func (n *Node) depart() Ending {
 }
 
 // quit gives the membership up: a leader passes the leadership on first, and
-// the last one gives the right to bootstrap back.
+// the last one gives the right to bootstrap back. A leadership that comes back
+// came from one that is leaving, too: it is kept until that one's Leave may have
+// arrived, or the two would pass it to and fro for ever.
 func (n *Node) quit(ctx context.Context) {
+	passed, waited := 0, 0
 	for ctx.Err() == nil && !n.identity.Blank() {
 		id, addr := n.leader()
 		switch {
 		case id == n.self.ServerID && n.alone():
 			n.releaseClaim(ctx)
 			return
+		case id == n.self.ServerID && passed > waited:
+			waited++
+			sleep(ctx, leaveTime+rand.N(leaveTime))
+			continue
 		case id == n.self.ServerID:
-			n.passOn(ctx)
+			if n.passOn(ctx) {
+				passed++
+				continue
+			}
 		case id != "":
 			call, cancel := context.WithTimeout(ctx, handTimeout)
 			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self})
@@ -136,7 +150,7 @@ func (n *Node) handOwn(ctx context.Context) {
 	s := n.machine.State()
 	for _, r := range n.reports.all() {
 		run := s.Run(r.RunID)
-		if r.Of.ServerID != n.self.ServerID || run == nil || run.Ended {
+		if !r.Of.sameLife(n.self) || run == nil || run.Ended {
 			continue
 		}
 		for ctx.Err() == nil {
@@ -148,14 +162,18 @@ func (n *Node) handOwn(ctx context.Context) {
 	}
 }
 
-// handOverHeld gives every summary that a leader holds, its own included, to
-// the other members: whoever leads next has them.
+// handOverHeld gives the summaries that a leader holds, its own included, to
+// whoever may lead next. Of those who are there it has time for some: they
+// bring theirs to the next leader themselves.
 func (l *leader) handOverHeld(ctx context.Context) {
 	s := l.n.machine.State()
-	l.toOthers(l.n.members(), func(m Member) {
+	held := l.n.reports.all()
+	members := l.n.members()
+	slices.SortStableFunc(held, func(a, b Report) int { return l.inPlace(a, members) - l.inPlace(b, members) })
+	l.toOthers(l.heirs(), func(m Member) {
 		ctx, cancel := context.WithTimeout(ctx, handTimeout)
 		defer cancel()
-		for _, r := range l.n.reports.all() {
+		for _, r := range held {
 			if run := s.Run(r.RunID); run == nil || run.Ended {
 				continue
 			}
@@ -167,26 +185,54 @@ func (l *leader) handOverHeld(ctx context.Context) {
 	})
 }
 
-// passOn transfers the leadership to a member that answers. A sole voter first
-// makes another member one.
-func (n *Node) passOn(ctx context.Context) {
+// inPlace orders what is handed over: this node's own, what nobody else can
+// bring, the rest.
+func (l *leader) inPlace(r Report, members []Member) int {
+	switch id := r.Of.ServerID; {
+	case r.Of.sameLife(l.n.self):
+		return 0
+	case find(members, id) == nil || !l.crew.seen(id) || l.crew.dead(r.Of):
+		return 1
+	default:
+		return 2
+	}
+}
+
+// heirs are the other voters; without any, everybody: one of them will be made one.
+func (l *leader) heirs() []Member {
+	var voters []Member
+	for _, s := range l.n.raft.Servers() {
+		if s.Suffrage == raft.Voter && string(s.ID) != l.n.self.ServerID {
+			voters = append(voters, memberOf(s))
+		}
+	}
+	if len(voters) == 0 {
+		return l.n.members()
+	}
+	return voters
+}
+
+// passOn transfers the leadership to a member that answers, and says whether it
+// came to that. A sole voter first makes another member one.
+func (n *Node) passOn(ctx context.Context) bool {
 	heir, err := n.heir()
 	if err != nil {
 		n.log.Warn("no other voter to lead: " + err.Error())
-		return
+		return false
 	}
 	if err := n.raft.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error(); err != nil {
 		n.log.Warn("cannot pass the leadership on: " + err.Error())
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	for ctx.Err() == nil {
 		if id, _ := n.leader(); id != "" && id != n.self.ServerID {
-			return
+			return true
 		}
 		sleep(ctx, 20*time.Millisecond)
 	}
+	return false
 }
 
 // heir is a voter that has answered lately, made one if need be.

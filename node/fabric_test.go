@@ -22,13 +22,14 @@ type fabric struct {
 	mu    sync.Mutex
 	nodes map[string]*host // by address
 	cut   map[[2]string]bool
+	muted map[string]bool                   // addresses whose words are lost, answers too
 	fail  func(from, to, call string) error // may veto a call
 }
 
 const fabricDelay = time.Millisecond
 
 func newFabric() *fabric {
-	return &fabric{nodes: map[string]*host{}, cut: map[[2]string]bool{}, fail: func(_, _, _ string) error { return nil }}
+	return &fabric{nodes: map[string]*host{}, cut: map[[2]string]bool{}, muted: map[string]bool{}, fail: func(_, _, _ string) error { return nil }}
 }
 
 // host is one process of the fabric.
@@ -58,7 +59,7 @@ func (f *fabric) way(ctx context.Context, from, addr, call string) (*host, error
 		return nil, errors.New("call without a deadline")
 	}
 	f.mu.Lock()
-	h, cut, veto := f.nodes[addr], f.cut[[2]string{from, addr}], f.fail
+	h, cut, veto := f.nodes[addr], f.cut[[2]string{from, addr}] || f.muted[from], f.fail
 	gone := h == nil || h.dead
 	f.mu.Unlock()
 	if cut {
@@ -72,6 +73,19 @@ func (f *fabric) way(ctx context.Context, from, addr, call string) (*host, error
 		return nil, err
 	}
 	return h, nil
+}
+
+// setMute drops what addr says, and nothing of what it is told.
+func (f *fabric) setMute(addr string, on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.muted[addr] = on
+}
+
+func (f *fabric) mute(addr string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.muted[addr]
 }
 
 // isolate drops everything between addr and the others, or heals it.
@@ -98,15 +112,28 @@ func (f *fabric) isolate(addr string, cut bool) {
 type wireOf struct {
 	f    *fabric
 	from string
+	of   *host
 }
 
 func call[T any](ctx context.Context, w wireOf, addr, name string, f func(*Node) (T, error)) (T, error) {
+	var none T
+	w.f.mu.Lock()
+	dead := w.of != nil && w.of.dead
+	w.f.mu.Unlock()
+	if dead { // and another may have its address by now
+		<-ctx.Done()
+		return none, ctx.Err()
+	}
 	h, err := w.f.way(ctx, w.from, addr, name)
 	if err != nil {
-		var none T
 		return none, err
 	}
-	return f(h.node)
+	out, err := f(h.node)
+	if w.f.mute(addr) {
+		<-ctx.Done()
+		return none, ctx.Err()
+	}
+	return out, err
 }
 
 func callErr(ctx context.Context, w wireOf, addr, name string, f func(*Node) error) error {
@@ -187,44 +214,8 @@ func (w wireOf) FetchResult(ctx context.Context, addr string, in FetchResult, to
 // dataPiece is what the fabric moves of a data file in one delay.
 const dataPiece = 100 << 10
 
-// fakeSource is a source in memory that counts fetches.
-type fakeSource struct {
-	mu       sync.Mutex
-	document string
-	revision string
-	err      error
-	delay    time.Duration
-	fetches  int
-}
-
-func (s *fakeSource) set(document, revision string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.document, s.revision, s.err = document, revision, err
-}
-
-func (s *fakeSource) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fetches
-}
-
-func (s *fakeSource) Fetch(ctx context.Context) (Config, error) {
-	s.mu.Lock()
-	s.fetches++
-	doc, rev, err, delay := s.document, s.revision, s.err, s.delay
-	s.mu.Unlock()
-	if !sleep(ctx, delay) {
-		return Config{}, ctx.Err()
-	}
-	if err != nil {
-		return Config{}, err
-	}
-	return Config{Version: "v:" + doc, Source: "fake", Origin: "fake://plan", Revision: rev, Document: []byte(doc)}, nil
-}
-
 // checkDocument understands "run 10s" (a duration), "run 10s tenant blue",
-// "run 10s id soak", "run 10s files a,b", "run 10s standby on" and "run 10s ends 2s"
+// "run 10s id soak", "run 10s files a,b", "run 10s standby on", "run 10s scope cluster" (1000 arrivals/s) and "run 10s ends 2s"
 // (its iterations are done by then); "bad …" is invalid.
 func checkDocument(document []byte) (Checked, error) {
 	text := string(document)
@@ -237,7 +228,8 @@ func checkDocument(document []byte) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) }}
+	c := Checked{Version: "v:" + text, Duration: duration, Grace: 2 * time.Second, Load: func(nodes int) string { return fmt.Sprintf("%s on %d nodes", text, nodes) },
+		Arrivals: func(_ int64, at time.Duration) int64 { return at.Milliseconds() }}
 	fields := strings.Fields(text)
 	for i := 2; i+1 < len(fields); i += 2 {
 		switch fields[i] {
@@ -249,6 +241,8 @@ func checkDocument(document []byte) (Checked, error) {
 			c.Files = strings.Split(fields[i+1], ",")
 		case "standby":
 			c.StayUp, c.Standby = true, true
+		case "scope":
+			c.Divided = fields[i+1] == "cluster"
 		}
 	}
 	return c, nil
@@ -264,10 +258,15 @@ type fakeRunner struct {
 	drain   time.Duration          // of a run that is ended early
 	data    map[string]string      // what the data files had, by name
 	resting []string               // run ids whose standby load is going
+	parts   map[string][]Division  // run id -> as it was told
+	leased  map[string]time.Time   // run id -> until when it may send
+	settled map[string]Settlement  // run id -> the leader's last word
+	fail    error                  // what a Redivide is answered
 }
 
 func newFakeRunner() *fakeRunner {
-	return &fakeRunner{version: map[string]string{}, starts: map[string][]time.Time{}, ends: map[string]string{}, data: map[string]string{}}
+	return &fakeRunner{version: map[string]string{}, starts: map[string][]time.Time{}, ends: map[string]string{}, data: map[string]string{},
+		parts: map[string][]Division{}, leased: map[string]time.Time{}, settled: map[string]Settlement{}}
 }
 
 func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, copies map[string]string, _ int64) error {
@@ -317,10 +316,11 @@ func (r *fakeRunner) rests() string {
 	return strings.Join(r.resting, ", ")
 }
 
-func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started func(time.Time, time.Duration)) ([]byte, error) {
+func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, told Told) ([]byte, error) {
 	runID := run.ID
 	r.mu.Lock()
 	checked, _ := checkDocument([]byte(r.version[runID]))
+	r.parts[runID] = run.Divisions
 	lasts, drain := checked.Duration, r.drain
 	if _, ends, ok := strings.Cut(r.version[runID], " ends "); ok {
 		lasts, _ = time.ParseDuration(ends)
@@ -331,7 +331,7 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 		r.mu.Lock()
 		r.starts[runID] = append(r.starts[runID], time.Now())
 		r.mu.Unlock()
-		started(time.Now(), time.Since(start))
+		told.Started(time.Now(), time.Since(start))
 		if !sleep(ctx, time.Until(start.Add(lasts))) {
 			<-time.After(drain)
 		}
@@ -346,6 +346,32 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, started 
 	return []byte("summary of " + runID), nil
 }
 
+func (r *fakeRunner) Redivide(_ context.Context, run Run) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail != nil {
+		return r.fail
+	}
+	if len(run.Divisions) > len(r.parts[run.ID]) {
+		r.parts[run.ID] = run.Divisions
+	}
+	return nil
+}
+
+func (r *fakeRunner) Lease(runID string, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if until.After(r.leased[runID]) {
+		r.leased[runID] = until
+	}
+}
+
+func (r *fakeRunner) Settle(runID string, s Settlement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled[runID] = s
+}
+
 func (r *fakeRunner) started(runID string) []time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -356,6 +382,9 @@ func (r *fakeRunner) started(runID string) []time.Time {
 type fakeJudge struct {
 	mu       sync.Mutex
 	outcomes []Outcome
+	shown    int // results of runs that went on
+	observed int
+	fails    time.Duration // when a threshold fails, after the start; 0 for never
 	code     int
 }
 
@@ -364,6 +393,24 @@ func (j *fakeJudge) judge(_ context.Context, o Outcome) int {
 	defer j.mu.Unlock()
 	j.outcomes = append(j.outcomes, o)
 	return j.code
+}
+
+func (j *fakeJudge) live(o Outcome) ([]byte, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.shown++
+	return fmt.Appendf(nil, "%s so far, going %v, with %d reports", o.Run.ID, o.Going, len(o.Reports)), nil
+}
+
+// observe is the threshold that fails after so long, if one does.
+func (j *fakeJudge) observe(o Outcome) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.observed++
+	if j.fails > 0 && time.Since(o.Run.Start()) >= j.fails {
+		return "errors < 1"
+	}
+	return ""
 }
 
 // result is that of a run it has judged.

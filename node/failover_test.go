@@ -434,7 +434,9 @@ func TestSignalOnFollowerAndLeader(t *testing.T) {
 				if leaver.ending.ExitCode != ExitStopped {
 					t.Errorf("the leaver ended with %d, want %d", leaver.ending.ExitCode, ExitStopped)
 				}
+				c.f.mu.Lock()
 				leaver.dead = true
+				c.f.mu.Unlock()
 				c.waitEnd(time.Minute, ExitOK)
 				var outcomes []Outcome
 				for _, h := range c.alive() {

@@ -14,7 +14,9 @@ import (
 
 const (
 	helloTimeout = 2 * time.Second
-	joinTimeout  = 5 * time.Second
+	// discoverTimeout is for places elsewhere that know addresses, before the round of Hello.
+	discoverTimeout = 4 * time.Second
+	joinTimeout     = 5 * time.Second
 	// bootstrapWithin is how long after asking for the first promise a
 	// bootstrapper may still bootstrap: half the lease, so that no promise it relies on can have run out.
 	bootstrapWithin = GrantLease / 2
@@ -36,6 +38,7 @@ type former struct {
 	identity *Identity
 	wire     *Wire
 	raft     *consensus
+	returns  bool // a process before this one was a member
 	log      *slog.Logger
 
 	mu     sync.Mutex
@@ -53,12 +56,16 @@ type sight struct {
 	failed error             // of discovery
 }
 
+// nodes is how many there may be: this one, those that answer, and whoever is
+// at an address that does not.
+func (s sight) nodes() int { return 1 + len(s.peers) + len(s.absent) }
+
 // run returns nil once this process is a member.
 func (f *former) run(ctx context.Context) error {
 	f.announce("forming")
 	wait, told := formFirstWait, time.Now()
 	for {
-		if find(f.raft.Members(), f.self.ServerID) != nil && f.identity.settle() {
+		if find(f.raft.Members(), f.self.ServerID) != nil && f.identity.settle() && (!f.returns || f.led()) {
 			return nil
 		}
 		seen := f.look(ctx)
@@ -115,13 +122,15 @@ func (f *former) announce(role string) {
 // look says Hello to every address that discovery knows.
 func (f *former) look(ctx context.Context) sight {
 	s := sight{absent: map[string]string{}}
+	ask, cancelAsk := context.WithTimeout(ctx, discoverTimeout)
+	addrs, err := f.wire.Discovery.Addresses(ask)
+	cancelAsk()
+	if err != nil {
+		s.failed = err
+		f.warnOnce("discovery", err.Error())
+	}
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	addrs, err := f.wire.Discovery.Addresses(ctx)
-	if err != nil {
-		s.why, s.failed = err.Error(), err
-		f.warnOnce("discovery", s.why)
-	}
 	type answer struct {
 		addr  string
 		reply HelloReply
@@ -217,12 +226,37 @@ func decide(self Member, expect int, peers []HelloReply) step {
 	return step{kind: "bootstrap", servers: blanks}
 }
 
+// wayBack is what decide is for a process that is a member already: it shows the
+// leader that it is there, and where, for its address may be another one now.
+func wayBack(self Member, clusterID string, peers []HelloReply) step {
+	for _, p := range peers {
+		if p.ClusterID == clusterID && p.LeaderAddr != "" && p.LeaderID != self.ServerID {
+			return step{kind: "join", member: p}
+		}
+	}
+	for _, p := range peers {
+		if !p.Blank && p.ClusterID != clusterID {
+			return step{kind: "wait", why: fmt.Sprintf("%s is in another cluster than the one that CLUSTER_DATA_DIR is of (%s): to join it, empty the directory", p.From.NodeID, clusterID)}
+		}
+	}
+	return step{kind: "wait", why: "nobody here knows a leader of the cluster that CLUSTER_DATA_DIR is of: it takes a majority of its voters (to make a new one, empty the directories)"}
+}
+
+// led says whether a leader has found this process.
+func (f *former) led() bool {
+	id, _ := f.raft.Leader()
+	return id != ""
+}
+
 // act carries a step out. Its error is final: the process cannot become a member.
 func (f *former) act(ctx context.Context, s sight) error {
 	if errors.Is(s.failed, ErrForbidden) {
 		return s.failed
 	}
 	st := decide(f.self, f.expect, s.peers)
+	if f.returns {
+		st = wayBack(f.self, f.identity.ClusterID(), s.peers)
+	}
 	if st.short {
 		for _, p := range s.peers {
 			if p.Refusal != "" {
@@ -238,7 +272,10 @@ func (f *former) act(ctx context.Context, s sight) error {
 	case "join":
 		err = f.join(ctx, st.member)
 	case "bootstrap":
-		err = f.bootstrap(ctx, st.servers)
+		err = f.enough(s)
+		if err == nil {
+			err = f.bootstrap(ctx, st.servers)
+		}
 	}
 	if errors.Is(err, ErrRefused) || errors.Is(err, ErrForbidden) {
 		return err
@@ -246,6 +283,9 @@ func (f *former) act(ctx context.Context, s sight) error {
 	if err != nil {
 		why = err.Error()
 		f.log.Debug("forming", "error", why)
+	}
+	if s.failed != nil {
+		why = s.failed.Error() + "; " + why
 	}
 	f.mu.Lock()
 	f.sight.why = why
@@ -299,6 +339,18 @@ func (f *former) bootstrap(ctx context.Context, servers []Member) error {
 		return errors.New("the promise to ourselves ran out while bootstrapping")
 	}
 	f.log.Info("made the cluster", "event", "cluster_bootstrapped", "cluster_id", clusterID, "nodes", len(servers))
+	return nil
+}
+
+// enough says whether CLUSTER_EXPECT of all that discovery knows can make no
+// second cluster beside another: where the list is open and nobody arbitrates.
+func (f *former) enough(s sight) error {
+	if f.wire.Enough == nil {
+		return nil
+	}
+	if err := f.wire.Enough(s.nodes(), f.expect); err != nil {
+		return fmt.Errorf("CLUSTER_EXPECT: %w (or wait until addresses of nodes that have gone are not listed any more)", err)
+	}
 	return nil
 }
 
@@ -371,6 +423,26 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// wait is sleep that something wakes.
+func wait(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// ring wakes who waits for a channel with room for one.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
 	}
 }
 

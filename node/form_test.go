@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -200,6 +201,27 @@ func TestForbiddenClaimEndsEveryNode(t *testing.T) {
 			if !strings.Contains(h.ending.Reason, `key_prefix "loadtest/"`) {
 				t.Errorf("%s: reason %q", h.addr, h.ending.Reason)
 			}
+		}
+	})
+}
+
+// TestTooFewOfAnOpenListMakeNoCluster: three of five addresses are not enough
+// where nobody arbitrates, however many of the others are there.
+func TestTooFewOfAnOpenListMakeNoCluster(t *testing.T) {
+	virtual(t, 5, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) {
+			o.Expect, o.FormTimeout = 3, 10*time.Second
+			o.Wire.Enough = func(nodes, expect int) error {
+				if nodes > 4 {
+					return fmt.Errorf("%d of %d nodes are too few", expect, nodes)
+				}
+				return nil
+			}
+		}
+		c.startAll()
+		c.waitEnd(20*time.Second, ExitCluster)
+		if reason := c.hosts[0].ending.Reason; !strings.Contains(reason, "CLUSTER_EXPECT: 3 of 5 nodes are too few (or wait") {
+			t.Errorf("ended with the reason %q", reason)
 		}
 	})
 }

@@ -71,9 +71,19 @@ func (n *Node) HandleJoin(ctx context.Context, in Join) error {
 		m := memberOf(s)
 		switch {
 		case m.ServerID == in.From.ServerID && m.Addr == in.From.Addr:
+			l.isBack(m.ServerID)
 			return nil
-		case m.Addr == in.From.Addr || m.ServerID == in.From.ServerID:
-			// Somebody else answers at this address now: the old member is gone for good.
+		case m.ServerID == in.From.ServerID:
+			// It has moved; what it is (a voter, perhaps) it stays.
+			if n.answers(ctx, l, m) {
+				return fmt.Errorf("%s is used by two processes, at %s and %s (is a CLUSTER_DATA_DIR a copy of another?): %w", m.ServerID, m.Addr, in.From.Addr, ErrRefused)
+			}
+		case m.Addr == in.From.Addr:
+			// Somebody else answers at this address now: the old member is gone for good,
+			// unless it is the one that answers, and a process before it wants to come back.
+			if n.answers(ctx, l, m) {
+				return fmt.Errorf("%s answers at %s, not %s: %w", m.ServerID, m.Addr, in.From.ServerID, ErrConflict)
+			}
 			if err := n.remove(m, "replaced by "+in.From.ServerID+" at the same address"); err != nil {
 				return err
 			}
@@ -81,6 +91,8 @@ func (n *Node) HandleJoin(ctx context.Context, in Join) error {
 			return fmt.Errorf("CLUSTER_NODE_ID %q is used by two nodes, at %s and %s (names must be unique): %w", m.NodeID, m.Addr, in.From.Addr, ErrRefused)
 		}
 	}
+	l.crew.welcome(in.From.ServerID)
+	l.isBack(in.From.ServerID)
 	if err := n.raft.raft.AddNonvoter(raft.ServerID(in.From.ServerID), raft.ServerAddress(in.From.Addr), 0, applyTimeout).Error(); err != nil {
 		return fmt.Errorf("admit %s: %w", in.From.ServerID, err)
 	}
@@ -117,6 +129,9 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 	}
 	if in.ClusterID != n.identity.ClusterID() {
 		return ErrOtherCluster
+	}
+	if in.RunID != "" && (l.looking.Load() || n.machine.State().Leaving() == nil) {
+		return errStays
 	}
 	if in.RunID != "" {
 		return l.gone(ctx, in.From.ServerID)
@@ -155,12 +170,11 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		return Ack{}, err
 	}
 	if leader := in.Fence.LeaderID; leader != "" && leader != n.self.ServerID {
-		_, known := n.clocks.to(leader)
-		if _, addr := n.leader(); addr != "" && !known {
+		if _, addr := n.leader(); addr != "" {
 			n.measure(ctx, leader, addr) // the roll call takes it to the leader, which waits for it
 		}
 	}
-	return Ack{ServerID: n.self.ServerID, Version: in.Config.Version}, nil
+	return Ack{ServerID: n.self.ServerID, Incarnation: n.self.Incarnation, Version: in.Config.Version}, nil
 }
 
 // HandleStartTest arms a run that the log has scheduled. The log is the
@@ -177,10 +191,10 @@ func (n *Node) HandleStartTest(ctx context.Context, in StartTest) error {
 	if r.StartAt != in.StartAt.UnixNano() || r.Clock != in.Clock {
 		return fmt.Errorf("run %s starts at %s by the log, not at %s: %w", in.RunID, r.Start(), in.StartAt, ErrConflict)
 	}
-	if r.Phase != PhaseScheduled || !r.Participates(n.self.ServerID) {
+	if r.Phase != PhaseScheduled || !r.Participates(n.self) {
 		return nil
 	}
-	return n.player.arm(in.RunID, r.StartAt, r.Clock)
+	return n.player.arm(r)
 }
 
 // HandleStopTest ends a run early.
@@ -227,8 +241,12 @@ func (n *Node) HandleReport(_ context.Context, in Report) error {
 	if n.handedOver.Load() {
 		return n.raft.notLeader() // what this node holds is with the others already: send it to whoever leads next
 	}
-	if n.machine.State().Run(in.RunID) == nil {
+	run := n.machine.State().Run(in.RunID)
+	if run == nil {
 		return fmt.Errorf("run %s is not known here: %w", in.RunID, ErrConflict)
+	}
+	if run.Ended {
+		return nil // it has been judged
 	}
 	if !n.reports.put(in) {
 		return fmt.Errorf("there is no room for the summary of %s (at most %d are held)", in.Of.NodeID, maxReports)
@@ -241,11 +259,12 @@ func (n *Node) HandleHealthCheck(_ context.Context, in HealthCheck) (Health, err
 	if err := n.raft.Check(in.Fence, n.identity.ClusterID()); err != nil {
 		return Health{}, err
 	}
-	n.view.set(in.View)
+	n.view.set(n.self.ServerID, in.Fence.LeaderID, in.View)
 	first, skew := n.player.started(n.currentRun())
 	h := Health{
-		ServerID: n.self.ServerID, AppliedIndex: n.raft.raft.AppliedIndex(), ReadyRun: n.readyRun(),
+		ServerID: n.self.ServerID, Incarnation: n.self.Incarnation, AppliedIndex: n.raft.raft.AppliedIndex(), ReadyRun: n.readyRun(),
 		SourceHash: n.opt.SourceHash, StartSkew: skew, FirstRequest: first,
+		Divisions: n.goesBy(), Suspended: n.tenure.isolated(),
 	}
 	if o, ok := n.clocks.to(in.Fence.LeaderID); ok {
 		h.ClockOffset, h.ClockBound = o.offset, o.bound
@@ -255,8 +274,8 @@ func (n *Node) HandleHealthCheck(_ context.Context, in HealthCheck) (Health, err
 
 // HandlePing shows this node's clock.
 func (n *Node) HandlePing(context.Context) (Pong, error) {
-	now := time.Now().UnixNano()
-	return Pong{ServerID: n.self.ServerID, ReceivedNs: now, SentNs: time.Now().UnixNano()}, nil
+	now := n.wall.read(time.Now())
+	return Pong{ServerID: n.self.ServerID, ReceivedNs: now, SentNs: n.wall.read(time.Now())}, nil
 }
 
 func (n *Node) clusterID() string {
@@ -298,7 +317,7 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	if c, err = l.bundle(ctx, c, checked.Files); err != nil {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	id, err := l.beginRun(ctx, c, checked, true)
+	id, err := l.beginRun(ctx, c, checked, fromPost)
 	if errors.Is(err, ErrRefused) {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -339,7 +358,7 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 
 // stopFetching gives the start-up source up, if the plan is being fetched.
 func (l *leader) stopFetching(ctx context.Context, s *State, in StopRequest) error {
-	if in.Tenant != nil || !slices.Contains(tasks(s, l.n.opt.Source != nil, l.n.opt.Hold), task{kind: taskFetch}) {
+	if in.Tenant != nil || !slices.Contains(tasks(s, &l.n.opt), task{kind: taskFetch}) {
 		return nil
 	}
 	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{

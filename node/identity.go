@@ -18,6 +18,8 @@ type Identity struct {
 	holder  string    // server id of the bootstrapper the promise was given to
 	expires time.Time // of the promise; zero once a member
 	member  bool
+	// keep writes down what this process is about to belong to; nil in memory.
+	keep func(clusterID string, member bool) error
 }
 
 // ClusterID is the cluster whose Raft messages are accepted, "" for none.
@@ -47,8 +49,18 @@ func (i *Identity) promise(clusterID, holder string, lease time.Duration) error 
 	case i.cluster != "" && i.holder != holder:
 		return fmt.Errorf("promised to %s for another %s", i.holder, time.Until(i.expires).Round(time.Millisecond))
 	}
+	if err := i.record(clusterID, false); err != nil {
+		return err
+	}
 	i.cluster, i.holder, i.expires = clusterID, holder, time.Now().Add(lease)
 	return nil
+}
+
+func (i *Identity) record(clusterID string, member bool) error {
+	if i.keep == nil {
+		return nil
+	}
+	return i.keep(clusterID, member)
 }
 
 // release takes a promise to holder back.
@@ -66,7 +78,9 @@ func (i *Identity) settle() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.expire()
-	i.member = i.cluster != ""
+	if !i.member {
+		i.member = i.cluster != "" && i.record(i.cluster, true) == nil
+	}
 	return i.member
 }
 

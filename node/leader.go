@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,18 +21,24 @@ type leader struct {
 
 	beginning chan struct{} // held, as a lock that a context can give up on, by the one BeginRun at a time: each looks at what it replaces
 
+	looking atomic.Bool // it is not decided yet what becomes of a run that was found
+
+	inherited string // run of a change that the leader before had not got ready, "" for none; follow's alone
+
+	shown live
+
 	mu       sync.Mutex
 	acks     map[string]map[string]Ack // run id -> server id -> its acknowledgement
 	left     map[string]bool           // servers that have applied the ending
 	departed map[string]bool           // servers that have left in order
 	leftNews chan struct{}             // closed when left grows
 	fetching bool
-	tried    string // revision of the source that was tried last
+	settled  map[string]Settlement // by run id
 }
 
 // lead is the leader's work, from the barrier on, until ctx ends.
 func (n *Node) lead(ctx context.Context) error {
-	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, leftNews: make(chan struct{}), beginning: make(chan struct{}, 1)}
+	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, settled: map[string]Settlement{}, leftNews: make(chan struct{}), beginning: make(chan struct{}, 1)}
 	l.crew = newCrew(l)
 	if n.raft != nil {
 		barrier := func() error { return n.raft.raft.Barrier(barrierTimeout).Error() }
@@ -40,13 +47,20 @@ func (n *Node) lead(ctx context.Context) error {
 		}
 		n.log.Info("this node leads", "event", "leader_elected", "term", n.raft.raft.CurrentTerm(), "leader_id", n.self.ServerID)
 	}
+	l.inherited = n.machine.State().unready()
+	l.looking.Store(n.raft != nil && n.returning.Swap(false) && n.machine.State().over())
 	n.leading.Store(l)
 	defer n.leading.CompareAndSwap(l, nil)
 	if n.raft != nil {
 		n.announce("leader")
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return l.manage(gctx) })
+	g.Go(func() error {
+		if l.looking.Load() {
+			l.look(gctx)
+		}
+		return l.manage(gctx)
+	})
 	if n.raft != nil {
 		g.Go(func() error { return l.crew.rollCall(gctx) })
 		g.Go(func() error { return l.crew.steward(gctx) })
@@ -75,26 +89,27 @@ type task struct{ kind, run string }
 // Kinds of task.
 const (
 	taskFetch     = "fetch"     // the start-up source, for the first time
-	taskRecheck   = "recheck"   // the start-up source has failed: wait for a new revision
+	taskFollow    = "follow"    // the source, for revisions that come later
 	taskDeliver   = "deliver"   // hand the config to every expected node
 	taskBrief     = "brief"     // hand it to members that came later, too
 	taskSchedule  = "schedule"  // decide the start
+	taskDivide    = "divide"    // who sends what, while it goes
 	taskSupervise = "supervise" // see the run through to its verdict
 	taskDissolve  = "dissolve"  // an ephemeral node leaves, after a last scrape
 )
 
 // tasks says what a leader has to do in a state: the deciding, apart from the doing.
-func tasks(s *State, hasSource, hold bool) []task {
+func tasks(s *State, opt *Options) []task {
 	if s.Leaving() != nil {
 		return nil
 	}
 	var list []task
 	switch {
-	case !hasSource:
+	case opt.Source == nil:
 	case s.Current == nil && s.Failure == nil:
 		list = append(list, task{kind: taskFetch})
-	case s.Current == nil && hold && s.Failure.ExitCode != ExitStopped, s.Current != nil && s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted:
-		list = append(list, task{kind: taskRecheck})
+	case opt.Watch != nil && (s.held(opt.Hold) || opt.Follow && s.Current != nil):
+		list = append(list, task{kind: taskFollow})
 	}
 	if r := s.Rested; r != nil && r.Ephemeral && len(s.Active()) == 0 {
 		list = append(list, task{taskDissolve, r.ID})
@@ -105,11 +120,22 @@ func tasks(s *State, hasSource, hold bool) []task {
 			list = append(list, task{taskDeliver, r.ID}, task{taskBrief, r.ID})
 		case PhaseReady:
 			list = append(list, task{taskSchedule, r.ID}, task{taskBrief, r.ID})
-		case PhaseScheduled, PhaseStopped:
+		case PhaseScheduled:
+			list = append(list, task{taskSupervise, r.ID}, task{taskBrief, r.ID}, task{taskDivide, r.ID})
+		case PhaseStopped:
 			list = append(list, task{taskSupervise, r.ID})
 		}
 	}
 	return list
+}
+
+// held says whether the nodes have outlived the failure of the start-up source,
+// and are there for what it has next.
+func (s *State) held(hold bool) bool {
+	if s.Current == nil {
+		return hold && s.Failure != nil && s.Failure.ExitCode != ExitStopped
+	}
+	return s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted
 }
 
 // job is a task being done.
@@ -133,7 +159,7 @@ func (l *leader) manage(ctx context.Context) error {
 	}()
 	for {
 		s, changed := l.n.machine.Watch()
-		want := tasks(s, l.n.opt.Source != nil, l.n.opt.Hold)
+		want := tasks(s, &l.n.opt)
 		for t, j := range jobs {
 			if !slices.Contains(want, t) {
 				j.stop()
@@ -179,14 +205,16 @@ func (l *leader) do(ctx context.Context, t task) error {
 	switch t.kind {
 	case taskFetch:
 		return l.fetch(ctx)
-	case taskRecheck:
-		return l.recheck(ctx)
+	case taskFollow:
+		return l.follow(ctx)
 	case taskDeliver:
 		return l.deliver(ctx, t.run)
 	case taskBrief:
 		return l.brief(ctx, t.run)
 	case taskSchedule:
 		return l.schedule(ctx, t.run)
+	case taskDivide:
+		return l.divide(ctx, t.run)
 	case taskDissolve:
 		return l.dissolve(ctx, t.run)
 	default:
@@ -261,6 +289,14 @@ func (l *leader) hasDeparted(m Member) bool {
 	return l.departed[m.ServerID]
 }
 
+// isBack takes note that a server is there that may have left before.
+func (l *leader) isBack(serverID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.departed, serverID)
+	delete(l.left, serverID)
+}
+
 func (l *leader) acknowledged(runID string, a Ack) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -273,9 +309,10 @@ func (l *leader) acknowledged(runID string, a Ack) {
 	l.acks[runID][a.ServerID] = a
 }
 
-func (l *leader) ack(runID, serverID string) (Ack, bool) {
+// ack is the acknowledgement of this process of the member.
+func (l *leader) ack(runID string, m Member) (Ack, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := l.acks[runID][serverID]
-	return a, ok
+	a, ok := l.acks[runID][m.ServerID]
+	return a, ok && a.Incarnation == m.Incarnation
 }

@@ -89,8 +89,9 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return snapshot(b), nil
 }
 
-// maxSnapshot bounds what Restore reads: three configs, base64, and the runs.
-const maxSnapshot = 8 << 20
+// maxSnapshot bounds what Restore reads: three configs, base64, and four runs
+// with their divisions (see maxPlaces).
+const maxSnapshot = 64 << 20
 
 // Restore is raft.FSM.
 func (m *machine) Restore(r io.ReadCloser) error {

@@ -121,6 +121,10 @@ func TestChange(t *testing.T) {
 		{"a silent voter goes", []raft.ServerSuffrage{voter, voter, voter}, map[int]bool{1: true}, nil, false, "n1 " + removeMember},
 		{"not while acknowledgements are awaited", []raft.ServerSuffrage{voter, voter, voter}, map[int]bool{1: true}, nil, true, ""},
 		{"not when the rest is no majority", []raft.ServerSuffrage{voter, voter, voter, voter, voter}, map[int]bool{1: true, 2: true, 3: true}, nil, false, ""},
+		{"another votes instead of a silent voter", []raft.ServerSuffrage{voter, voter, voter, other}, map[int]bool{1: true}, nil, true, "n1 " + demoteMember},
+		{"not one that lags", []raft.ServerSuffrage{voter, voter, voter, other}, map[int]bool{1: true}, map[int]bool{3: true}, true, ""},
+		{"not when the rest is no majority of voters", []raft.ServerSuffrage{voter, voter, voter, voter, voter, other}, map[int]bool{1: true, 2: true, 3: true}, nil, true, ""},
+		{"and is made a voter then", []raft.ServerSuffrage{voter, other, voter, other}, map[int]bool{1: true}, nil, true, "n3 " + promoteMember},
 		{"a silent non-voter goes", []raft.ServerSuffrage{voter, other}, map[int]bool{1: true}, nil, false, "n1 " + removeMember},
 	} {
 		var servers []raft.Server
@@ -147,4 +151,26 @@ func TestChange(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
+}
+
+// However short CLUSTER_REAP_AFTER is, one that may still have a lease is a member:
+// it may be sending, and who is none is not waited for.
+func TestNobodyIsRemovedWhoMaySend(t *testing.T) {
+	virtual(t, 4, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.ReapAfter = time.Second }
+		run := c.going("run 60s scope cluster")
+		w := c.watchLoad(run)
+		<-time.After(5 * time.Second)
+		silent := c.follower()
+		began := time.Now()
+		c.f.setMute(silent.addr, true) // what it says is lost
+		c.within(20*time.Second, "it is removed", func() bool { return find(c.leader().node.members(), silent.node.self.ServerID) == nil })
+		if took := time.Since(began); took < grantedFor {
+			t.Errorf("removed after %s, within a lease of %s", took, grantedFor)
+		}
+		<-time.After(3 * time.Second)
+		w.end([2]time.Duration{5 * time.Second, 20 * time.Second})
+		c.f.setMute(silent.addr, false)
+		c.waitEnd(3*time.Minute, ExitOK)
+	})
 }

@@ -26,12 +26,16 @@ type Node struct {
 	former   *former    // nil standalone
 	nonce    string
 
+	wall     wall
 	clocks   *clocks
 	player   *player
 	prepared *preparedRuns
 	data     *spool
 	reports  *reports
+
+	inlets   *inlets
 	view     *view
+	tenure   tenure
 	attempts *attempts
 
 	leading    atomic.Pointer[leader] // this node's leadership, nil without
@@ -39,31 +43,39 @@ type Node struct {
 	handedOver atomic.Bool // what this leaving leader holds is with the others
 	announcing sync.Mutex
 	withdrawn  sync.Once
+	returning  atomic.Bool  // it was started again, and knows of no leader before itself
 	ledSince   atomic.Int64 // Unix ns since when a leader is known, 0 before
 
 	leaderChanges atomic.Int64
+	toldInvalid   atomic.Pointer[string] // why this node has last called a plan invalid
 }
 
 // New makes a node; Run lives it.
 func New(opt Options) (*Node, error) {
 	n := &Node{
 		opt: opt, self: opt.Self, log: opt.Log, runner: opt.Runner, hooks: opt.Hooks,
-		machine: newMachine(), nonce: randomHex(16), reports: newReports(), attempts: newAttempts(),
-		data: newSpool(opt.DataFolder, opt.DataLimit),
+		machine: newMachine(), inlets: newInlets(), attempts: newAttempts(),
+		data: newSpool(opt.DataFolder, opt.DataLimit), wall: newWall(opt.Now),
 	}
-	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]*preparation{}}, &view{}
+	if n.self.Incarnation == "" {
+		n.self.Incarnation = NewIncarnation()
+	}
+	n.nonce = n.self.Incarnation
+	n.reports = newReports(n.nonce)
+	n.player, n.prepared, n.view = newPlayer(n), &preparedRuns{n: n, ids: map[string]*preparation{}}, &view{news: make(chan struct{}, 1)}
 	if opt.Wire == nil {
 		return n, nil
 	}
-	n.clocks = &clocks{upstream: opt.Wire.Upstream, offsets: map[string]offset{}}
+	n.clocks = &clocks{upstream: opt.Wire.Upstream, wall: n.wall, offsets: map[string]offset{}, warned: map[string]time.Time{}}
 	n.identity = opt.Identity
+	n.returning.Store(n.returned())
 	var err error
-	if n.raft, err = openConsensus(n.self, n.machine, opt.Wire.Transport, n.log); err != nil {
+	if n.raft, err = openConsensus(n.self, opt.Expect, n.machine, opt.Wire.Transport, opt.Disk, n.log); err != nil {
 		return nil, err
 	}
 	n.former = &former{
 		self: n.self, name: opt.Name, expect: opt.Expect, nonce: n.nonce, identity: n.identity,
-		wire: opt.Wire, raft: n.raft, log: n.log, warned: map[string]string{},
+		wire: opt.Wire, raft: n.raft, log: n.log, warned: map[string]string{}, returns: n.returned(),
 	}
 	return n, nil
 }
@@ -93,8 +105,11 @@ func (n *Node) Run(ctx context.Context) Ending {
 		g.Go(func() error { return n.live(gctx) })
 		g.Go(func() error { return n.watchLeadership(gctx) })
 		g.Go(func() error { return n.keepClock(gctx) })
+		g.Go(func() error { return n.watchContact(gctx) })
 		g.Go(func() error { return n.deliverReports(gctx) })
+		g.Go(func() error { return n.streamReports(gctx) })
 		g.Go(func() error { return n.watchdog(gctx) })
+		g.Go(func() error { return n.watchDisk(gctx) })
 	}
 	var ending Ending
 	select {
@@ -118,7 +133,10 @@ func (n *Node) Run(ctx context.Context) Ending {
 // stays what it is, and the nodes leave as they were about to.
 func (n *Node) interrupted(gctx context.Context) Ending {
 	if leaving := n.machine.State().Leaving(); leaving != nil {
-		<-gctx.Done() // by followOut, within leaveTimeout
+		select {
+		case <-gctx.Done(): // by followOut, within leaveTimeout
+		case <-time.After(leaveTimeout + time.Second): // it is not decided yet whether it stands
+		}
 		return *leaving
 	}
 	return n.depart()
@@ -280,14 +298,23 @@ func (n *Node) watchLeadership(ctx context.Context) error {
 	}
 }
 
-// keepClock measures the offset to the leader, at once when it changes and every clockEvery.
+// keepClock measures the offset to the leader, at once when it changes and every
+// clockEvery, and says when somebody has set this machine's clock.
 func (n *Node) keepClock(ctx context.Context) error {
-	last := ""
+	last, told := "", time.Duration(0)
 	for {
+		if by := n.wall.set(); (by - told).Abs() > clockSetWarn {
+			n.log.Warn(fmt.Sprintf("this machine's clock was set by %s: the cluster goes on by the clock that it showed before", (by-told).Round(time.Millisecond)),
+				"event", "clock_set", "by_ms", float64(by-told)/1e6)
+			told = by
+		}
 		id, addr := n.leader()
 		if id != "" && id != last {
 			last = id
 			n.leaderChanges.Add(1)
+			if id != n.self.ServerID {
+				n.returning.Store(false)
+			}
 			n.ledSince.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		if id != "" && id != n.self.ServerID {
@@ -301,43 +328,29 @@ func (n *Node) keepClock(ctx context.Context) error {
 	}
 }
 
+// measure gives up when another leads: the one before may be silent for long.
 func (n *Node) measure(ctx context.Context, id, addr string) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for sleep(ctx, 100*time.Millisecond) {
+			if now, _ := n.leader(); now != id {
+				cancel()
+			}
+		}
+	})
+	defer watching.Wait()
+	defer cancel()
 	o, err := n.clocks.measure(ctx, id, addr)
 	if err != nil {
 		n.log.Debug(err.Error())
 		return
 	}
-	if o.bound > clockWarn || o.offset.Abs() > clockOffWarn {
-		n.log.Warn("the clocks of this node and the leader are far apart or hard to compare: check NTP or chrony",
-			"event", "clock_offset", "offset_ms", float64(o.offset)/1e6, "bound_ms", float64(o.bound)/1e6)
+	if n.clocks.doubtful(id, o) {
+		n.log.Warn(fmt.Sprintf("the leader's clock is %s from this node's, known to %s (more than %s, or %s, is warned about): the start allows for it, but check NTP or chrony",
+			o.offset.Round(time.Microsecond), o.bound.Round(time.Microsecond), clockOffWarn, clockWarn),
+			"event", "clock_offset", "leader", id, "offset_ms", float64(o.offset)/1e6, "bound_ms", float64(o.bound)/1e6)
 	}
-}
-
-// followOut ends this node when the log says that everybody leaves; a leader
-// leaves last, by its own doing (see leader.leave).
-func (n *Node) followOut(ctx context.Context) error {
-	if err := n.machine.Until(ctx, func(s *State) bool { return s.Leaving() != nil }); err != nil {
-		return nil
-	}
-	ending := *n.machine.State().Leaving()
-	n.draining.Store(true)
-	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
-	defer cancel()
-	for n.leading.Load() == nil && deadline.Err() == nil {
-		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
-			call, done := context.WithTimeout(deadline, time.Second)
-			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: n.endedRun()})
-			done()
-			if err == nil {
-				break
-			}
-		}
-		sleep(deadline, 50*time.Millisecond)
-	}
-	if l := n.leading.Load(); l != nil {
-		l.leave(deadline)
-	}
-	return &exit{ending}
 }
 
 // endedRun names what ended, for Leave.
@@ -375,7 +388,7 @@ func (n *Node) waitsForPlan() (run string, waits bool) {
 	}
 	s := n.machine.State()
 	for _, r := range s.Active() {
-		if n.prepared.version(r.ID) == "" && (r.StartAt == 0 || r.Participates(n.self.ServerID)) {
+		if n.prepared.version(r.ID) == "" && (r.StartAt == 0 || r.Participates(n.self)) {
 			return r.ID, r.Phase != PhaseStopped
 		}
 	}
@@ -417,14 +430,14 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 		return nil
 	}
 	for _, r := range s.Active() {
-		if !r.Going() || !r.Participates(n.self.ServerID) {
+		if !r.Going() || !r.Participates(n.self) {
 			continue
 		}
 		pl := n.player.find(r.ID)
 		if pl == nil || !pl.ending() {
 			return nil // armed: the run goes on without a leader
 		}
-		if min(alone, time.Since(pl.endedAt())) > verdictTimeout {
+		if min(alone, time.Since(pl.overAt())) > verdictTimeout {
 			return n.unknownVerdict(r)
 		}
 		return nil
@@ -439,9 +452,7 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 func (n *Node) unknownVerdict(r *Run) *Ending {
 	reports, _ := n.reports.of(r.ID)
 	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}, Alone: true}
-	if own, ok := reports[n.self.ServerID]; ok { // and nobody else's: so that results of several nodes can be merged
-		o.Reports = append(o.Reports, own)
-	}
+	o.Reports = reports[n.self.ServerID] // and nobody else's: so that results of several nodes can be merged
 	n.hooks.Judge(context.Background(), o)
 	return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}
 }

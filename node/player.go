@@ -25,21 +25,31 @@ type player struct {
 
 // play is one run on this node.
 type play struct {
-	run    string
+	run    Run       // as it was when it was armed
 	start  time.Time // in this node's clock, monotonic
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	told   bool // to end; guarded by the player's lock
 
-	mu    sync.Mutex
-	first time.Time
-	skew  time.Duration
-	ended time.Time // zero while it plays
+	mu       sync.Mutex
+	first    time.Time
+	skew     time.Duration
+	ended    time.Time // zero while it plays
+	handed   int       // how many of the run's divisions the runner knows
+	isolated bool      // it was ended for want of a leader
 }
 
-func (p *play) endedAt() time.Time {
+// aYear and more is the planned duration of a run that ends by its iterations.
+const aYear = 365 * 24 * time.Hour
+
+// overAt is when nobody waits for this play any more: when it has ended, or, if
+// that was for want of a leader, when it was to end.
+func (p *play) overAt() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if end := p.start.Add(p.run.Duration); p.isolated && p.run.Duration < aYear && end.After(p.ended) {
+		return end
+	}
 	return p.ended
 }
 
@@ -49,22 +59,21 @@ func newPlayer(n *Node) *player { return &player{n: n, plays: map[string]*play{}
 func (p *player) run(ctx context.Context) error {
 	for {
 		s, changed := p.n.machine.Watch()
-		p.follow(ctx, s)
+		again := p.follow(ctx, s)
 		takeover := p.takeover(s)
-		var at <-chan time.Time
-		var timer *time.Timer
+		var at, retry <-chan time.Time
 		if takeover != nil {
-			timer = time.NewTimer(time.Until(takeover.at))
-			at = timer.C
+			at = time.After(time.Until(takeover.at))
+		}
+		if again {
+			retry = time.After(redivideRetry)
 		}
 		select {
 		case <-changed:
+		case <-retry:
 		case <-at:
 			p.end(takeover.old, &StopReason{Cause: "replaced", Grace: replaceGrace})
 		case <-ctx.Done():
-		}
-		if timer != nil {
-			timer.Stop()
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -72,13 +81,15 @@ func (p *player) run(ctx context.Context) error {
 	}
 }
 
-// follow arms what is scheduled and ends what the log has ended.
-func (p *player) follow(ctx context.Context, s *State) {
+// follow arms what is scheduled, hands on how it is divided, and ends what the
+// log has ended. It is true if some of that has to be tried again.
+func (p *player) follow(ctx context.Context, s *State) (again bool) {
 	for _, r := range s.Active() {
-		if r.Phase == PhaseScheduled && r.Participates(p.n.self.ServerID) {
-			if err := p.arm(r.ID, r.StartAt, r.Clock); err != nil {
+		if r.Phase == PhaseScheduled && r.Participates(p.n.self) {
+			if err := p.arm(r); err != nil {
 				p.n.log.Error("cannot start the run: "+err.Error(), "event", "run_start_failed", "run_id", r.ID)
 			}
+			again = !p.redivide(ctx, r) || again
 		}
 		if r.Phase == PhaseStopped {
 			p.stop(r)
@@ -88,17 +99,22 @@ func (p *player) follow(ctx context.Context, s *State) {
 	p.standBy(s)
 	p.n.prepared.discard(s)
 	p.n.tidyData(s)
-	p.n.reports.retain(func(id string) bool { return s.Run(id) != nil })
+	p.n.reports.retain(func(id string) bool { r := s.Run(id); return r != nil && !r.Ended })
+	return again
 }
 
 // stop ends the play of a stopped run. A participant that learns of the start
 // and of the stop at once has nothing to play, but the leader waits for its word.
 func (p *player) stop(r *Run) {
-	if p.find(r.ID) == nil && r.Participates(p.n.self.ServerID) {
+	if p.find(r.ID) == nil && r.Participates(p.n.self) {
 		p.n.reports.put(Report{RunID: r.ID, Of: p.n.self, Final: true, Failure: "stopped before it started"})
 		return
 	}
-	p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: replaceGrace})
+	grace := replaceGrace
+	if r.StopCause == "signal" {
+		grace = p.n.drainGrace() // what comes after takes time, too
+	}
+	p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: grace})
 }
 
 // endOthers ends what the log has ended, and forgets plays that it no longer
@@ -137,11 +153,7 @@ func (p *player) takeover(s *State) *takeover {
 		return &takeover{old: s.Current.ID, at: next.start}
 	}
 	// Left out of the next run, the node makes way for it all the same.
-	at, err := p.n.localTime(s.Next.StartAt, s.Next.Clock)
-	if err != nil {
-		return nil
-	}
-	return &takeover{old: s.Current.ID, at: at}
+	return &takeover{old: s.Current.ID, at: p.n.startOf(s.Next)}
 }
 
 func (p *play) ending() bool {
@@ -153,20 +165,26 @@ func (p *play) ending() bool {
 	}
 }
 
-// arm starts the run's play, once; again with another start is a conflict.
-func (p *player) arm(runID string, startAt int64, clock string) error {
+// arm starts the run's play, once. The start is that of the division with which
+// this node has come in. It goes by all divisions that the log has by now: goesBy
+// may have told of them.
+func (p *player) arm(r *Run) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.plays[runID]; ok || p.over {
+	if _, ok := p.plays[r.ID]; ok || p.over {
 		return nil
 	}
-	start, err := p.n.localTime(startAt, clock)
+	if newest := p.n.machine.State().Run(r.ID); newest != nil {
+		r = newest
+	}
+	entry := r.entry(p.n.self)
+	start, err := p.n.localTime(entry.StartAt, entry.Clock)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	pl := &play{run: runID, start: start, cancel: cancel, done: make(chan struct{})}
-	p.plays[runID] = pl
+	pl := &play{run: *r, start: start, cancel: cancel, done: make(chan struct{}), handed: len(r.Divisions)}
+	p.plays[r.ID] = pl
 	p.wg.Go(func() {
 		defer close(pl.done)
 		p.perform(ctx, pl)
@@ -180,28 +198,29 @@ func (p *player) arm(runID string, startAt int64, clock string) error {
 // perform is the life of one play: prepare if need be, run, keep the summary.
 func (p *player) perform(ctx context.Context, pl *play) {
 	n := p.n
-	r := n.machine.State().Run(pl.run)
-	report := Report{RunID: pl.run, Of: n.self, Final: true}
-	summary, err := n.perform(ctx, r, pl)
+	report := Report{RunID: pl.run.ID, Of: n.self, Final: true}
+	summary, err := n.perform(ctx, &pl.run, pl)
 	report.Summary = summary
 	if err != nil {
 		report.Failure = err.Error()
-		n.log.Error("the load engine failed: "+err.Error(), "event", "engine_failed", "run_id", pl.run)
+		n.log.Error("the load engine failed: "+err.Error(), "event", "engine_failed", "run_id", pl.run.ID)
 	}
 	var reason *StopReason
-	if errors.As(context.Cause(ctx), &reason) && reason.Cause == "signal" {
-		report.Left = true
+	if errors.As(context.Cause(ctx), &reason) {
+		report.Left = reason.Cause == "signal"
+		if reason.Cause == CauseRefused && report.Failure == "" {
+			report.Failure = "it could not take the part that it was given: " + reason.Detail
+		}
 	}
-	if r != nil {
-		n.hooks.Own(*r, report) // before anybody can judge the run and end this node's leadership
+	run := pl.run
+	if r := n.machine.State().Run(run.ID); r != nil {
+		run = *r // others may have come
 	}
+	n.hooks.Own(run, report) // before anybody can judge the run and end this node's leadership
 	n.reports.put(report)
 }
 
 func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
-	if r == nil {
-		return nil, fmt.Errorf("run %s is not in the log", pl.run)
-	}
 	if n.prepared.version(r.ID) == "" {
 		c, ok := n.machine.State().Configs[r.Version]
 		if !ok {
@@ -211,11 +230,14 @@ func (n *Node) perform(ctx context.Context, r *Run, pl *play) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return n.runner.Run(ctx, *r, pl.start, func(sent time.Time, skew time.Duration) {
-		pl.mu.Lock()
-		pl.first, pl.skew = sent, skew
-		pl.mu.Unlock()
-		n.log.Info("first request sent", "event", "run_started", "run_id", r.ID, "start_skew_ms", float64(skew)/1e6)
+	return n.runner.Run(ctx, *r, pl.start, Told{
+		Started: func(sent time.Time, skew time.Duration) {
+			pl.mu.Lock()
+			pl.first, pl.skew = sent, skew
+			pl.mu.Unlock()
+			n.log.Info("first request sent", "event", "run_started", "run_id", r.ID, "start_skew_ms", float64(skew)/1e6)
+		},
+		Summary: func(summary []byte) { n.reports.put(Report{RunID: r.ID, Of: n.self, Summary: summary}) },
 	})
 }
 
@@ -278,13 +300,12 @@ func (n *Node) localTime(startAt int64, clock string) (time.Time, error) {
 	var off time.Duration
 	if clock != n.self.ServerID {
 		o, ok := n.clocks.to(clock)
-		if !ok {
+		if !ok && n.clocks.warn(clock) {
 			n.log.Warn("the clock of "+clock+" was never measured: starting by this node's own", "event", "clock_unknown")
 		}
 		off = o.offset
 	}
-	now := time.Now()
-	return now.Add(time.Duration(startAt-now.UnixNano()) - off), nil
+	return n.wall.instant(startAt - int64(off)), nil
 }
 
 // prepared remembers which runs the runner has prepared.

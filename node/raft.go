@@ -19,36 +19,55 @@ const (
 	electionTimeout  = time.Second
 	leaseTimeout     = 750 * time.Millisecond
 	commitTimeout    = 50 * time.Millisecond
-	applyTimeout     = 5 * time.Second
-	barrierTimeout   = 10 * time.Second
-	barrierRetry     = 500 * time.Millisecond
-	maxVoters        = 5
+	// commitTimeoutLarge is for clusters of more than smallCluster nodes: a leader
+	// sends every member a message in that time, or up to twice that, with nothing to say.
+	commitTimeoutLarge = 250 * time.Millisecond
+	smallCluster       = 20
+	applyTimeout       = 5 * time.Second
+	barrierTimeout     = 10 * time.Second
+	barrierRetry       = 500 * time.Millisecond
+	maxVoters          = 5
 )
 
 // consensus is this process's seat in Raft: in memory, under an identity that
-// is drawn per process and never used again.
+// is drawn per process and never used again, or on a disk that keeps both.
 type consensus struct {
 	raft       *raft.Raft
 	machine    *machine
 	leadership <-chan bool
 }
 
-func openConsensus(self Member, m *machine, transport raft.Transport, log *slog.Logger) (*consensus, error) {
+// commitTimeoutOf is by the nodes expected, as Raft takes it when it is opened
+// and never again; one that grows later keeps what it has.
+func commitTimeoutOf(expect int) time.Duration {
+	if expect > smallCluster {
+		return commitTimeoutLarge
+	}
+	return commitTimeout
+}
+
+func openConsensus(self Member, expect int, m *machine, transport raft.Transport, disk *Disk, log *slog.Logger) (*consensus, error) {
 	leadership := make(chan bool, 16)
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(self.ServerID)
 	cfg.HeartbeatTimeout, cfg.ElectionTimeout = heartbeatTimeout, electionTimeout
-	cfg.LeaderLeaseTimeout, cfg.CommitTimeout = leaseTimeout, commitTimeout
+	cfg.LeaderLeaseTimeout, cfg.CommitTimeout = leaseTimeout, commitTimeoutOf(expect)
 	cfg.MaxAppendEntries = 8
 	cfg.SnapshotThreshold, cfg.TrailingLogs = 256, 64
 	cfg.NotifyCh = leadership
 	cfg.Logger = raftLogger(log)
-	store := raft.NewInmemStore()
-	r, err := raft.NewRaft(cfg, m, store, store, raft.NewInmemSnapshotStore(), transport)
+	c := &consensus{machine: m, leadership: leadership}
+	var err error
+	if disk != nil {
+		c.raft, err = raft.NewRaft(cfg, m, disk.store, disk.store, disk.snaps, transport)
+	} else {
+		store := raft.NewInmemStore()
+		c.raft, err = raft.NewRaft(cfg, m, store, store, raft.NewInmemSnapshotStore(), transport)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open raft: %w", err)
 	}
-	return &consensus{raft: r, machine: m, leadership: leadership}, nil
+	return c, nil
 }
 
 // raftLogger hands Raft's own lines on at debug level: what matters of them

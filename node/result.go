@@ -15,11 +15,15 @@ const (
 	resultWait = 3 * time.Second
 )
 
-// Result is the cluster's result of the run that was judged last, nil if no
-// member has one. The leader that judged it has it, and keeps it when another
-// leads: so this node is asked first, then the leader, then the other members.
-// ErrNoLeader means that one who may have it does not answer.
+// Result is the cluster's result of the run that is going on, as it stands, else
+// of the one that was judged last, nil if no member has one. The leader that judged
+// it has it, and keeps it when another leads: so this node is asked first, then the
+// leader, then the other members. ErrNoLeader means that one who may have it does
+// not answer.
 func (n *Node) Result(ctx context.Context) ([]byte, error) {
+	if run := n.going(); run != "" {
+		return n.liveResult(ctx, run)
+	}
 	run := lastJudged(n.machine.State())
 	if run == "" {
 		return nil, nil
@@ -84,6 +88,9 @@ func (n *Node) HandleFetchResult(_ context.Context, in FetchResult) ([]byte, err
 		return nil, fmt.Errorf("fetch result: the call is for cluster %q: %w", in.ClusterID, ErrOtherCluster)
 	}
 	body := n.hooks.Result(in.RunID)
+	if l := n.leading.Load(); body == nil && l != nil {
+		return l.show(in.RunID)
+	}
 	if body == nil {
 		return nil, fmt.Errorf("no result of run %.64q is here: %w", in.RunID, ErrConflict)
 	}

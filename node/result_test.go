@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,14 +25,11 @@ func TestEveryNodeHasTheClustersResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3)
 		c.tweak = func(o *Options) { o.KeepAlive = true }
+		c.tell()
 		defer c.bury()
 		hosts := c.startAll()
 		c.within(time.Minute, "the load runs", func() bool { return hosts[1].node.Status().Phase == "running" })
-		for _, h := range hosts {
-			if body, err := resultOf(t, h); body != "" || err != nil {
-				t.Errorf("%s before the run is judged: %q, %v, want nothing", h.addr, body, err)
-			}
-		}
+		c.askWhileItRuns()
 		c.within(time.Minute, "the run is judged everywhere", func() bool {
 			for _, h := range hosts {
 				if lastJudged(h.node.machine.State()) == "" {
@@ -73,6 +71,45 @@ func TestEveryNodeHasTheClustersResult(t *testing.T) {
 		if _, err := h.node.HandleFetchResult(ctx, FetchResult{ClusterID: h.node.clusterID(), RunID: "x"}); !errors.Is(err, ErrConflict) {
 			t.Errorf("a run that nobody knows: %v, want ErrConflict", err)
 		}
+	})
+}
+
+// askWhileItRuns asks every node twice for the result of the run that is going
+// on: the leader's, made once a second.
+func (c *cluster) askWhileItRuns() {
+	c.t.Helper()
+	<-time.After(2 * time.Second) // they have streamed something
+	l := c.leader()
+	want := fmt.Sprintf("%s so far, going true, with %d reports", c.onlyRun(), len(c.alive()))
+	before := l.judge.shown
+	for range 2 {
+		for _, h := range c.alive() {
+			if got, err := resultOf(c.t, h); got != want || err != nil {
+				c.t.Errorf("%s while the run goes: %q, %v, want %q", h.addr, got, err, want)
+			}
+		}
+	}
+	if made := l.judge.shown - before; made != 1 {
+		c.t.Errorf("merged %d times within a second, want once", made)
+	}
+}
+
+// A new leader shows the run that it finds; meanwhile nobody does.
+func TestRunIsShownUnderAnotherLeader(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.tell()
+		c.startAll()
+		c.waitPhase(20*time.Second, "running")
+		c.askWhileItRuns()
+		c.kill(c.leader())
+		if got, err := resultOf(t, c.alive()[0]); !errors.Is(err, ErrNoLeader) || got != "" {
+			t.Errorf("without a leader: %q, %v, want ErrNoLeader", got, err)
+		}
+		c.waitLeader()
+		c.within(5*time.Second, "the new leader's view", func() bool {
+			got, err := resultOf(t, c.alive()[0])
+			return err == nil && strings.HasPrefix(got, c.onlyRun()+" so far, going true, with ")
+		})
 	})
 }
 

@@ -147,7 +147,7 @@ func TestNodeLeftOutOfTheNextRunMakesWay(t *testing.T) {
 		next := c.submit(l, "run 30s")
 		c.within(20*time.Second, "the schedule without it", func() bool {
 			r := out.node.State().Run(next)
-			return r != nil && r.StartAt != 0 && !r.Participates(out.node.self.ServerID)
+			return r != nil && r.StartAt != 0 && !r.Participates(out.node.self)
 		})
 		c.release()
 		c.within(8*time.Second, "the end of its old load", func() bool {

@@ -22,7 +22,7 @@ func (r *rest) end(reason *StopReason) {
 // no other.
 func (p *player) standBy(s *State) {
 	want := s.StandsBy()
-	if want != nil && (!want.Standby || !want.Participates(p.n.self.ServerID)) {
+	if want != nil && (!want.Standby || find(want.Participants, p.n.self.ServerID) == nil) {
 		want = nil
 	}
 	p.mu.Lock()

@@ -2,17 +2,19 @@ package node
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
-// Exit codes of the process; k6's where it has one.
+// Exit codes of the process; k6's where it has one. What stands beside them is
+// the reference that docs/generate prints.
 const (
-	ExitOK      = 0
-	ExitFailure = 1   // unexpected failure, or the cluster's verdict is unknown
-	ExitFailed  = 99  // a threshold failed
-	ExitCluster = 102 // no leader, a node did not take the plan, clock bound exceeded
-	ExitInvalid = 104 // settings, plan or config source
-	ExitStopped = 105 // ended before the plan was done
+	ExitOK      = 0   // the run is finished; also: a signal ended a process that stays up and had no run
+	ExitFailure = 1   // unexpected failure, such as a port that is taken, or a node that does not know the cluster's verdict
+	ExitFailed  = 99  // a threshold of the plan failed
+	ExitCluster = 102 // no leader in time, a node did not acknowledge or refused the plan, a clock is known too badly (`CLUSTER_MAX_CLOCK_ERROR`), or the tasks of a job did not meet (`RENDEZVOUS`)
+	ExitInvalid = 104 // invalid settings or plan, or anything about its source: missing, forbidden, no credentials, timeout, syntax
+	ExitStopped = 105 // ended before the plan was done, by SIGINT, SIGTERM or `POST /stop`; the report is written all the same
 )
 
 // Phase is how far a run has come. Only the log moves it, and only forward.
@@ -37,21 +39,25 @@ type Run struct {
 	Tenant    string        `json:"tenant"`
 	KeepAlive bool          `json:"keep_alive"` // nodes stay up after it
 	Hold      bool          `json:"hold"`       // nodes stay up if it is aborted
-	Posted    bool          `json:"posted"`     // not of the start-up source: its failure never ends a process
+	Posted    bool          `json:"posted"`     // posted, or a change of the source while nodes were up: its failure never ends a process
+	Revision  string        `json:"revision"`   // of the source; "" if the plan was posted
 	Duration  time.Duration `json:"duration"`   // planned
 	Grace     time.Duration `json:"grace"`      // running iterations may drain for so long
 	Standby   bool          `json:"standby"`    // its plan has load for the time after it
 	Ephemeral bool          `json:"ephemeral"`  // the node leaves some time after it has finished
+	Divided   bool          `json:"divided"`    // its load is that of all nodes together, not of each
 
-	Phase        Phase    `json:"phase"`
-	StartAt      int64    `json:"start_at"` // Unix ns in the clock of server Clock; 0 before Schedule
-	Clock        string   `json:"clock"`
-	Participants []Member `json:"participants"`
-	StopCause    string   `json:"stop_cause"`
-	StopCode     int      `json:"stop_code"`
-	Ended        bool     `json:"ended"` // nothing more happens to it
-	Ending       Ending   `json:"ending"`
-	StoodDown    bool     `json:"stood_down"` // nobody stands by after it any more
+	Phase        Phase      `json:"phase"`
+	StartAt      int64      `json:"start_at"` // Unix ns in the clock of server Clock; 0 before Schedule
+	Clock        string     `json:"clock"`
+	Participants []Member   `json:"participants"` // everybody who has ever taken part
+	Divisions    []Division `json:"divisions"`    // the first is that of Schedule
+	StopCause    string     `json:"stop_cause"`
+	StopDetail   string     `json:"stop_detail,omitempty"` // the threshold whose failure it is
+	StopCode     int        `json:"stop_code"`
+	Ended        bool       `json:"ended"` // nothing more happens to it
+	Ending       Ending     `json:"ending"`
+	StoodDown    bool       `json:"stood_down"` // nobody stands by after it any more
 }
 
 // Ending is how a run, or the attempt to get one, ended.
@@ -59,6 +65,14 @@ type Ending struct {
 	ExitCode int    `json:"exit_code"`
 	Reason   string `json:"reason"`
 	Exit     bool   `json:"exit"` // every node leaves with ExitCode
+}
+
+// Followed is how far the source has been followed. Whoever leads goes on from
+// there: a revision is dealt with once, and what was posted since stands.
+type Followed struct {
+	Revision string `json:"revision"` // dealt with last: a run was begun of it, or it was rejected; "" if there was none
+	Error    string `json:"error"`    // why it was rejected, "" once any run has begun since
+	Trouble  string `json:"trouble"`  // why the source has no plan at present
 }
 
 // State is what the cluster agrees on. Values are never changed in place:
@@ -75,6 +89,9 @@ type State struct {
 	Rested *Run `json:"rested"`
 	// Failure is set when the start-up source failed before there was a run.
 	Failure *Ending `json:"failure"`
+	// Followed is what was done about the source last, nil if nothing ever was:
+	// then what it has when it is first looked at beside a run is no change.
+	Followed *Followed `json:"followed"`
 	// Used are the newest run ids, so that none is given again while anybody may remember it.
 	Used []string `json:"used"`
 }
@@ -143,8 +160,9 @@ func (r *Run) Start() time.Time {
 	return time.Unix(0, r.StartAt)
 }
 
-// Participates says whether the server is to generate load in this run.
-func (r *Run) Participates(serverID string) bool { return find(r.Participants, serverID) != nil }
+// Participates says whether this process of a member has a part in this run, or
+// had one. A process that has restarted has none of what was its former life's.
+func (r *Run) Participates(m Member) bool { return findLife(r.Participants, m) }
 
 // Expects says whether the run waits for the server's acknowledgement.
 func (r *Run) Expects(serverID string) bool { return find(r.Members, serverID) != nil }
@@ -156,6 +174,14 @@ func find(members []Member, serverID string) *Member {
 		}
 	}
 	return nil
+}
+
+func findLife(members []Member, m Member) bool {
+	return slices.ContainsFunc(members, m.sameLife)
+}
+
+func (m Member) sameLife(o Member) bool {
+	return m.ServerID == o.ServerID && m.Incarnation == o.Incarnation
 }
 
 func (s *State) clone() *State {

@@ -2,6 +2,9 @@ package node
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -10,34 +13,34 @@ import (
 type Status struct {
 	State          string         `json:"state"` // standalone, forming, follower, leader
 	NodeID         string         `json:"node_id"`
-	ServerID       string         `json:"server_id"`
+	ServerID       string         `json:"server_id"` // of this process; its own with every start
 	Region         string         `json:"region"`
 	ClusterEnabled bool           `json:"cluster_enabled"`
-	ClusterReady   bool           `json:"cluster_ready"`
-	Peers          int            `json:"peers"`
-	Term           uint64         `json:"term"`
-	LeaderID       string         `json:"leader_id"`
+	ClusterReady   bool           `json:"cluster_ready"` // every expected node has the plan
+	Peers          int            `json:"peers"`         // other members that answer
+	Term           uint64         `json:"term"`          // Raft's
+	LeaderID       string         `json:"leader_id"`     // its node_id; "" unknown
 	LeaderAddr     string         `json:"leader_addr"`
-	Phase          string         `json:"phase"`
-	Error          *string        `json:"error"`
-	Config         *StatusConfig  `json:"config"`
-	Run            *StatusRun     `json:"run"`
-	Members        []MemberStatus `json:"members"`
+	Phase          string         `json:"phase"`   // how far the newest run has come
+	Error          *string        `json:"error"`   // the last one that concerns the cluster
+	Config         *StatusConfig  `json:"config"`  // the plan of that run
+	Run            *StatusRun     `json:"run"`     // null before the first
+	Members        []MemberStatus `json:"members"` // as the leader sees them
 }
 
 // StatusConfig says which plan a run is of.
 type StatusConfig struct {
-	Version  string `json:"version"`
-	Source   string `json:"source"`
-	Origin   string `json:"origin"`
-	Revision string `json:"revision"`
+	Version  string `json:"version"`  // hash of the plan and its data files
+	Source   string `json:"source"`   // gcs, consul-kv, file; post: by POST /config; env: described by variables
+	Origin   string `json:"origin"`   // where exactly it is from
+	Revision string `json:"revision"` // the source's own number of it
 }
 
 // StatusRun is the run that generates load, else the one being prepared.
 type StatusRun struct {
 	RunID            string  `json:"run_id"`
-	StartAtMs        int64   `json:"start_at_unix_ms"`
-	FirstRequestMs   float64 `json:"first_request_unix_ms"`
+	StartAtMs        int64   `json:"start_at_unix_ms"`      // 0 until it is decided
+	FirstRequestMs   float64 `json:"first_request_unix_ms"` // of this node; 0 before it
 	Participants     int     `json:"participants"`
 	PlannedDurationS float64 `json:"planned_duration_s"`
 }
@@ -46,36 +49,92 @@ type StatusRun struct {
 type MemberStatus struct {
 	NodeID        string  `json:"node_id"`
 	ServerID      string  `json:"server_id"`
-	Addr          string  `json:"addr"`
-	Suffrage      string  `json:"suffrage"`
-	Alive         bool    `json:"alive"`
-	ConfigVersion string  `json:"config_version"`
-	ClockOffsetMs float64 `json:"clock_offset_ms"`
-	ClockBoundMs  float64 `json:"clock_bound_ms"`
-	StartSkewMs   float64 `json:"start_skew_ms"`
-	Share         float64 `json:"share"`
+	Addr          string  `json:"addr"`               // of the cluster port
+	Suffrage      string  `json:"suffrage"`           // voter or nonvoter
+	Alive         bool    `json:"alive"`              // it has answered within 3 s
+	ConfigVersion string  `json:"config_version"`     // of the plan that it has acknowledged
+	ClockOffsetMs float64 `json:"clock_offset_ms"`    // the leader's clock less its own
+	ClockBoundMs  float64 `json:"clock_bound_ms"`     // what that may be wrong by
+	StartSkewMs   float64 `json:"start_skew_ms"`      // how late its first request was
+	Share         float64 `json:"share"`              // of the load, 0 to 1
+	Isolated      bool    `json:"isolated,omitempty"` // its share is suspended: it hears of no leader
 }
 
 // leaderView is what the leader lets every node show.
 type leaderView struct {
-	Fetching bool           `json:"fetching"`
-	Members  []MemberStatus `json:"members"`
+	Fetching  bool                  `json:"fetching"`
+	Members   []MemberStatus        `json:"members"`   // nil: as shown before
+	SentNs    int64                 `json:"sent_ns"`   // by the leader's clock
+	Lost      []string              `json:"lost"`      // server ids of those who have not answered for lostAfter
+	Doubtful  []string              `json:"doubtful"`  // of those whose last answer is missing
+	Divisions map[string]int        `json:"divisions"` // how many each run in hand has
+	Settled   map[string]Settlement `json:"settled"`   // who goes by which of those
 }
 
 // view holds the newest leaderView that reached a follower.
 type view struct {
-	mu sync.Mutex
-	v  leaderView
+	mu     sync.Mutex
+	v      leaderView
+	leader string        // whose it is
+	news   chan struct{} // holds one when more is settled
+	given  grant
+	before grant // the newest of the leader before: the clock of a new one has to be compared first
 }
 
-func (v *view) set(b []byte) {
+// grant is the newest roll call that lets a node go on with a divided load.
+type grant struct {
+	leader string
+	sentNs int64 // by the leader's clock
+	got    time.Time
+}
+
+// grants says whether the view lets the server go on with its part of a divided load.
+func (v leaderView) grants(serverID string) bool {
+	return v.SentNs != 0 && !slices.Contains(v.Lost, serverID) && !slices.Contains(v.Doubtful, serverID)
+}
+
+func (v leaderView) withoutRows() leaderView {
+	v.Members = nil
+	return v
+}
+
+func (v *view) granted() [2]grant {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return [2]grant{v.given, v.before}
+}
+
+func (v *view) set(self, leader string, b []byte) {
 	var in leaderView
 	if json.Unmarshal(b, &in) != nil {
 		return // a newer leader's form: better an old view than none
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.v = in
+	if in.Members == nil {
+		in.Members = v.v.Members // another leader's perhaps, and better than none until its own come
+	}
+	if !maps.EqualFunc(in.Settled, v.v.Settled, Settlement.equal) {
+		ring(v.news)
+	}
+	v.v, v.leader = in, leader
+	if !in.grants(self) {
+		return
+	}
+	if v.given.leader != leader {
+		v.before = v.given
+	}
+	v.given = grant{leader, in.SentNs, time.Now()}
+}
+
+// from is the view if it is that leader's, else an empty one.
+func (v *view) from(leader string) leaderView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leader != leader {
+		return leaderView{}
+	}
+	return v.v
 }
 
 func (v *view) get() leaderView {
@@ -91,7 +150,12 @@ func (l *leader) view() leaderView {
 	l.mu.Unlock()
 	standings := l.crew.standings()
 	s := l.n.machine.State()
-	run := shown(s)
+	v.SentNs, v.Divisions = l.n.wall.read(time.Now()), map[string]int{}
+	for _, r := range s.Active() {
+		v.Divisions[r.ID] = len(r.Divisions)
+	}
+	v.Settled = l.allSettled()
+	run := s.Shown()
 	suffrages := l.n.suffrages()
 	for _, m := range l.n.members() {
 		st := standings[m.ServerID]
@@ -100,30 +164,25 @@ func (l *leader) view() leaderView {
 			ClockOffsetMs: ms(st.Health.ClockOffset), ClockBoundMs: ms(st.Health.ClockBound), StartSkewMs: ms(st.Health.StartSkew),
 		}
 		if run != nil {
-			if a, ok := l.ack(run.ID, m.ServerID); ok {
+			m.Incarnation = st.Health.Incarnation
+			if a, ok := l.ack(run.ID, m); ok {
 				row.ConfigVersion = a.Version
 			} else if st.Health.ReadyRun == run.ID {
 				row.ConfigVersion = run.Version
 			}
-			if run.Participates(m.ServerID) {
-				row.Share = share(run, m.ServerID)
+			if run.Participates(m) {
+				row.Share = run.share(m)
 			}
 		}
 		v.Members = append(v.Members, row)
-	}
-	return v
-}
-
-// share is the participant's part of the weights of all.
-func share(r *Run, serverID string) float64 {
-	own, sum := 0.0, 0.0
-	for _, p := range r.Participants {
-		sum += p.Weight
-		if p.ServerID == serverID {
-			own = p.Weight
+		if l.crew.lost(m.ServerID) {
+			v.Lost = append(v.Lost, m.ServerID)
+		}
+		if !st.failed.IsZero() {
+			v.Doubtful = append(v.Doubtful, m.ServerID)
 		}
 	}
-	return own / sum
+	return v
 }
 
 // suffrages returns voter or nonvoter by server id.
@@ -147,9 +206,9 @@ func suffrageName(raftName string) string {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// shown is the run to show: the one that generates load, else the one being
-// prepared, else the one that ended last.
-func shown(s *State) *Run {
+// Shown is the run to show: the one that generates load, else the one being
+// prepared, else the one that ended last; nil before the first.
+func (s *State) Shown() *Run {
 	if s.Current != nil && s.Current.Ended && s.Next != nil {
 		return s.Next
 	}
@@ -157,7 +216,7 @@ func shown(s *State) *Run {
 }
 
 func (n *Node) currentRun() string {
-	if r := shown(n.machine.State()); r != nil {
+	if r := n.machine.State().Shown(); r != nil {
 		return r.ID
 	}
 	return ""
@@ -191,7 +250,12 @@ func (n *Node) Status() Status {
 		st.LeaderID = NodeIDOf(st.LeaderID)
 	}
 	if view.Members != nil {
-		st.Members = view.Members
+		st.Members = slices.Clone(view.Members)
+	}
+	for i, m := range st.Members {
+		if m.ServerID == n.self.ServerID && n.tenure.isolated() {
+			st.Members[i].Isolated, st.Members[i].Share = true, 0
+		}
 	}
 	for _, m := range st.Members {
 		if m.Alive && m.ServerID != n.self.ServerID {
@@ -203,10 +267,11 @@ func (n *Node) Status() Status {
 }
 
 func (n *Node) describeRun(st *Status, s *State) {
+	defer st.complain(s.Followed)
 	if s.Failure != nil {
 		st.Error = &s.Failure.Reason
 	}
-	r := shown(s)
+	r := s.Shown()
 	if r == nil {
 		return
 	}
@@ -225,6 +290,23 @@ func (n *Node) describeRun(st *Status, s *State) {
 	}
 }
 
+// complain adds what is wrong with the source that is followed.
+func (st *Status) complain(f *Followed) {
+	if f == nil {
+		return
+	}
+	for _, text := range []string{f.Error, f.Trouble} {
+		switch {
+		case text == "" || st.Error != nil && strings.Contains(*st.Error, text):
+		case st.Error != nil:
+			text = *st.Error + "; " + text
+			st.Error = &text
+		default:
+			st.Error = &text
+		}
+	}
+}
+
 func (n *Node) role() string {
 	switch {
 	case n.identity.Blank():
@@ -237,7 +319,7 @@ func (n *Node) role() string {
 
 // phase is the phase of the shown run, or of the way to one.
 func (n *Node) phase(s *State) string {
-	r := shown(s)
+	r := s.Shown()
 	if r == nil || (r.Ended && r.Phase == PhaseAborted && s.Failure == nil && n.fetching()) {
 		switch {
 		case s.Failure != nil && s.Failure.ExitCode == ExitStopped:
@@ -253,7 +335,7 @@ func (n *Node) phase(s *State) string {
 		return string(PhaseAborted)
 	}
 	if r.Phase == PhaseScheduled {
-		if pl := n.player.find(r.ID); pl != nil && !time.Now().Before(pl.start) || pl == nil && time.Now().After(r.Start()) {
+		if start := n.StartOf(r.ID); !start.IsZero() && !time.Now().Before(start) {
 			return "running"
 		}
 	}
@@ -318,7 +400,7 @@ func (n *Node) StartOf(runID string) time.Time {
 		return pl.start
 	}
 	if r := n.machine.State().Run(runID); r != nil {
-		return r.Start()
+		return n.startOf(r)
 	}
 	return time.Time{}
 }

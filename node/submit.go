@@ -46,12 +46,13 @@ func (n *Node) Stop(ctx context.Context, tenant *string) (Stopped, error) {
 
 // StopRun ends a run for a reason of this node's own, such as a threshold that
 // failed, with the exit code that tells so. Only where this node leads.
-func (n *Node) StopRun(ctx context.Context, runID, cause string, exitCode int) error {
+func (n *Node) StopRun(ctx context.Context, runID string, why Stop) error {
 	l, err := n.mustLead()
 	if err != nil {
 		return err
 	}
-	return l.propose(ctx, Command{Stop: &Stop{RunID: runID, Cause: cause, ExitCode: exitCode}})
+	why.RunID = runID
+	return l.propose(ctx, Command{Stop: &why})
 }
 
 // viaLeader calls whoever leads, asking again for leaderWait while there is

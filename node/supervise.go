@@ -15,6 +15,9 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 	defer push.Wait()
 	defer cancel()
 	push.Go(func() { l.pushStart(work, runID) })
+	if l.n.raft != nil {
+		push.Go(func() { l.observe(work, runID) })
+	}
 	var stopped, alone time.Time // since when those who are there have all reported; zero while they have not
 	for {
 		s, changed := l.n.machine.Watch()
@@ -46,13 +49,13 @@ func (l *leader) supervise(ctx context.Context, runID string) error {
 
 // aloneSince is since when nobody who answers owes a report of the run, given
 // what it was before; zero while somebody does, or nobody has reported at all.
-func (l *leader) aloneSince(r *Run, reports map[string]Report, before time.Time) time.Time {
+func (l *leader) aloneSince(r *Run, reports held, before time.Time) time.Time {
 	reported := 0
 	for _, p := range r.Participants {
 		switch {
-		case reports[p.ServerID].Final:
+		case reports.final(p):
 			reported++
-		case !l.crew.lost(p.ServerID):
+		case !l.crew.dead(p):
 			return time.Time{}
 		}
 	}
@@ -69,7 +72,7 @@ func (l *leader) aloneSince(r *Run, reports map[string]Report, before time.Time)
 // for until the run's end, but not much longer than those who are there need, for
 // a run that ends by its iterations has no end in time. A run is judged after
 // the one that it took over from: theirs is the order of the log.
-func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped, alone time.Time) bool {
+func (l *leader) complete(s *State, r *Run, reports held, stopped, alone time.Time) bool {
 	if r.StartAt == 0 {
 		return true // stopped before it was scheduled
 	}
@@ -79,11 +82,11 @@ func (l *leader) complete(s *State, r *Run, reports map[string]Report, stopped, 
 	end := l.plannedEnd(s, r, stopped)
 	missing, all := 0, true
 	for _, p := range r.Participants {
-		if reports[p.ServerID].Final {
+		if reports.final(p) {
 			continue
 		}
 		missing++
-		all = all && l.crew.lost(p.ServerID)
+		all = all && l.crew.dead(p)
 	}
 	switch now := time.Now(); {
 	case missing == 0:
@@ -109,19 +112,10 @@ func (l *leader) plannedEnd(s *State, r *Run, stopped time.Time) time.Time {
 	return end
 }
 
-func (l *leader) conclude(ctx context.Context, r *Run, reports map[string]Report) error {
+func (l *leader) conclude(ctx context.Context, r *Run, reports held) error {
 	code := ExitOK
 	if r.StartAt != 0 {
-		o := Outcome{Run: *r, Config: l.n.machine.State().Configs[r.Version], Members: l.crew.standings()}
-		for _, p := range r.Participants {
-			if rep, ok := reports[p.ServerID]; ok {
-				o.Reports = append(o.Reports, rep)
-			}
-			if !reports[p.ServerID].Final {
-				o.Lost = append(o.Lost, p)
-			}
-		}
-		code = l.n.hooks.Judge(ctx, o)
+		code = l.n.hooks.Judge(ctx, l.outcome(r, reports))
 	}
 	if ctx.Err() != nil {
 		return nil
@@ -134,6 +128,18 @@ func (l *leader) conclude(ctx context.Context, r *Run, reports map[string]Report
 		reason = "ended early: replaced by " + next.ID
 	}
 	return l.propose(ctx, Command{Finish: &FinishRun{RunID: r.ID, Ending: Ending{ExitCode: code, Reason: reason, Exit: !r.KeepAlive}}})
+}
+
+// outcome is what is known of a run here and now.
+func (l *leader) outcome(r *Run, reports held) Outcome {
+	o := Outcome{Run: *r, Config: l.n.machine.State().Configs[r.Version], Members: l.crew.standings()}
+	for _, p := range r.Participants {
+		o.Reports = append(o.Reports, reports.of(p)...)
+		if !reports.final(p) {
+			o.Lost = append(o.Lost, p)
+		}
+	}
+	return o
 }
 
 // pushStart arms the participants directly; the log does so as well.

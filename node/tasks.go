@@ -42,13 +42,13 @@ func (l *leader) fetch(ctx context.Context) error {
 	if errors.Is(err, ErrEngine) {
 		code = ExitFailure
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{ExitCode: code, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
+	return l.propose(ctx, Command{Abort: &Abort{Revision: c.Revision, Ending: Ending{ExitCode: code, Reason: err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
 // beginFetched begins a run of what the source had, unless a posted plan came
 // first. ErrRefused is a plan that cannot be run.
 func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked) error {
-	_, err := l.beginRun(ctx, c, checked, false)
+	_, err := l.beginRun(ctx, c, checked, fromStart)
 	switch {
 	case errors.Is(err, errNotWanted):
 		return nil
@@ -61,7 +61,10 @@ func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked) er
 // invalid logs what is wrong with a plan and says where it is from.
 func (l *leader) invalid(c Config, err error) error {
 	l.n.log.Error("the plan is invalid: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
-	return fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
+	err = fmt.Errorf("invalid plan from %s: %w", c.Origin, err)
+	reason := err.Error()
+	l.n.toldInvalid.Store(&reason)
+	return err
 }
 
 // awaitAnnounced lets the outside see who leads before the fetch begins.
@@ -80,9 +83,6 @@ func (l *leader) fetchOnce(ctx context.Context) (Config, Checked, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
 	defer cancel()
 	c, err := l.n.opt.Source.Fetch(ctx)
-	l.mu.Lock()
-	l.tried = c.Revision
-	l.mu.Unlock()
 	if err != nil && !errors.Is(err, ErrInvalid) {
 		return c, Checked{}, err
 	}
@@ -104,41 +104,20 @@ func (l *leader) warn(c Config, checked Checked) {
 	}
 }
 
-// recheck waits for another revision of a source that failed, and tries each once.
-func (l *leader) recheck(ctx context.Context) error {
-	l.mu.Lock()
-	tried := l.tried
-	l.mu.Unlock()
-	if cur := l.n.machine.State().Current; tried == "" && cur != nil {
-		tried = l.n.machine.State().Configs[cur.Version].Revision
-	}
-	for sleep(ctx, jitter(l.n.opt.RecheckEvery)) {
-		call, cancel := context.WithTimeout(ctx, l.n.opt.ConfigTimeout)
-		c, err := l.n.opt.Source.Fetch(call)
-		cancel()
-		if err != nil || c.Revision == tried {
-			continue
-		}
-		tried = c.Revision
-		checked, err := l.n.hooks.Check(c.Document)
-		if err != nil {
-			_ = l.invalid(c, err) // logged: a later revision may be better
-			continue
-		}
-		if c, err = l.bundle(ctx, c, checked.Files); err != nil {
-			l.n.log.Error("the plan's files are still not to be had: "+err.Error(), "event", "config_invalid", "origin", c.Origin, "revision", c.Revision)
-			continue
-		}
-		if err := l.beginFetched(ctx, c, checked); !errors.Is(err, ErrRefused) {
-			return err
-		}
-	}
-	return nil
-}
-
 // goingFrom is how long before its start a run counts as going: it can no
 // longer be taken back everywhere in time.
 const goingFrom = time.Second
+
+// origin is what a run is begun for.
+type origin int
+
+const (
+	fromStart   origin = iota // the source, for the first time
+	fromRetry                 // what it has after that has failed
+	fromChange                // what it has while the nodes are up
+	fromRestart               // what it has when the cluster was started again
+	fromPost
+)
 
 // errNotWanted is what a fetch gets that was overtaken by a posted plan.
 var errNotWanted = errors.New("another plan has come first")
@@ -148,7 +127,7 @@ var errNotWanted = errors.New("another plan has come first")
 // there is no room for a third: then it waits, at most until ctx ends. Before
 // anything is committed this node has prepared the run: what it cannot run
 // (ErrRefused) is nobody's run.
-func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted bool) (string, error) {
+func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, from origin) (string, error) {
 	select {
 	case l.beginning <- struct{}{}:
 		defer func() { <-l.beginning }()
@@ -165,15 +144,18 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 	}
 	for {
 		s := l.n.machine.State()
-		if !posted && !fetches(tasks(s, true, l.n.opt.Hold)) {
+		if from == fromStart && (s.Current != nil || s.Failure != nil) || from == fromRetry && !s.held(l.n.opt.Hold) || from == fromRestart && len(s.Active()) > 0 {
 			l.n.prepared.forget(id)
 			return "", errNotWanted
 		}
 		run := Run{
-			ID: id, Version: c.Version, Members: l.n.members(), Seed: seed, Tenant: checked.Tenant,
+			ID: id, Version: c.Version, Members: l.expected(), Seed: seed, Tenant: checked.Tenant,
 			KeepAlive: l.n.opt.KeepAlive || l.n.opt.Ephemeral || checked.StayUp || l.n.opt.SourceName == SourceNone,
 			Standby:   checked.Standby, Ephemeral: l.n.opt.Ephemeral,
-			Hold: l.n.opt.Hold, Posted: posted, Duration: checked.Duration, Grace: checked.Grace,
+			Hold: l.n.opt.Hold, Posted: from == fromChange || from == fromPost, Duration: checked.Duration, Grace: checked.Grace, Divided: checked.Divided,
+		}
+		if from != fromPost {
+			run.Revision = c.Revision
 		}
 		err := l.commitRun(ctx, c, run, l.replaceable(s))
 		if err == nil {
@@ -190,8 +172,18 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, posted
 	}
 }
 
-func fetches(list []task) bool {
-	return slices.ContainsFunc(list, func(t task) bool { return t.kind == taskFetch || t.kind == taskRecheck })
+// expected are the members that a new run waits for: those who are not known to
+// be lost, unless they are too few without them.
+func (l *leader) expected() []Member {
+	if there := l.there(); len(there) >= l.n.opt.Expect {
+		return there
+	}
+	return l.n.members()
+}
+
+// there are the members that are not known to be lost.
+func (l *leader) there() []Member {
+	return slices.DeleteFunc(slices.Clone(l.n.members()), func(m Member) bool { return l.crew.lost(m.ServerID) })
 }
 
 // newRunID is the plan's run_id, made unique if it was used already, or a new one.
@@ -229,8 +221,7 @@ func (l *leader) start(r *Run) time.Time {
 	if pl := l.n.player.find(r.ID); pl != nil {
 		return pl.start
 	}
-	t, _ := l.n.localTime(r.StartAt, r.Clock)
-	return t
+	return l.n.startOf(r)
 }
 
 func (l *leader) propose(ctx context.Context, c Command) error {
@@ -261,8 +252,14 @@ func (l *leader) schedule(ctx context.Context, runID string) error {
 			return l.abort(ctx, r, reason)
 		}
 		if len(waiting) == 0 && len(participants) > 0 {
-			start := time.Now().Add(l.n.opt.StartDelay)
-			return l.propose(ctx, Command{Schedule: &Schedule{RunID: runID, StartAt: start.UnixNano(), Clock: l.n.self.ServerID, Participants: participants}})
+			start, instead := l.startOf(ctx, r)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case instead != nil:
+				return l.propose(ctx, Command{Abort: &Abort{RunID: runID, Ending: *instead}})
+			}
+			return l.propose(ctx, Command{Schedule: &Schedule{RunID: runID, StartAt: l.n.wall.read(start), Clock: l.n.self.ServerID, Participants: participants}})
 		}
 		if time.Now().After(deadline) {
 			return l.abort(ctx, r, fmt.Sprintf("not ready after %s, or clock or weight is not known: %s", readyTimeout, names(waiting)))
@@ -273,6 +270,15 @@ func (l *leader) schedule(ctx context.Context, runID string) error {
 	}
 }
 
+// startOf is when the run starts now that all are ready: soon, unless there are
+// others who have a say.
+func (l *leader) startOf(ctx context.Context, r *Run) (start time.Time, instead *Ending) {
+	if l.n.opt.Meet != nil {
+		return l.n.opt.Meet(ctx, *r, l.n.machine.State().Configs[r.Version])
+	}
+	return time.Now().Add(l.n.opt.StartDelay), nil
+}
+
 // participants returns who takes part, and who is to but does not show ready
 // yet. A member that came late takes part if it has acknowledged, and is not waited for.
 func (l *leader) participants(r *Run) (ready, waiting []Member) {
@@ -280,9 +286,9 @@ func (l *leader) participants(r *Run) (ready, waiting []Member) {
 	for _, m := range l.n.members() {
 		st := standings[m.ServerID]
 		known := (st.Health.ClockBound > 0 || m.ServerID == l.n.self.ServerID) && st.Weight > 0
-		m.Weight = st.Weight
+		m.Weight, m.Incarnation = st.Weight, st.Health.Incarnation
 		expected := r.Expects(m.ServerID)
-		_, acked := l.ack(r.ID, m.ServerID)
+		_, acked := l.ack(r.ID, m)
 		switch {
 		case l.crew.seen(m.ServerID) && known && (expected && st.Health.ReadyRun == r.ID || !expected && acked && !l.tooFar(st)):
 			ready = append(ready, m)

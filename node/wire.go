@@ -45,6 +45,17 @@ type Member struct {
 	Region   string  `json:"region"`
 	Addr     string  `json:"addr"` // host:port as others dial it
 	Weight   float64 `json:"weight"`
+	// Incarnation is drawn per process: with CLUSTER_DATA_DIR a process that restarts
+	// keeps its server id. It says which of them has a part in a run; Raft does not know it.
+	Incarnation string `json:"incarnation,omitempty"`
+}
+
+// Life names one process of the member.
+func (m Member) Life() string {
+	if m.Incarnation == "" {
+		return m.ServerID
+	}
+	return m.ServerID + "/" + m.Incarnation
 }
 
 // Hello asks whoever listens at an address who it is. It never changes state.
@@ -153,8 +164,9 @@ type Distribute struct {
 
 // Ack says which version the node has prepared; a refusal is ErrRefused.
 type Ack struct {
-	ServerID string
-	Version  string
+	ServerID    string
+	Incarnation string
+	Version     string
 }
 
 // StartTest arms a run. StartAt is in the clock of the server Clock.
@@ -202,14 +214,15 @@ type Stopped struct {
 // Report carries a node's summary of a run to the leader, or one that a
 // leaving leader holds to another member. Newest Seq replaces.
 type Report struct {
-	ClusterID string
-	RunID     string
-	Of        Member // whose summary it is
-	Seq       uint64
-	Final     bool
-	Failure   string // why the node's engine failed, if it did
-	Left      bool   // the node left the run before its end
-	Summary   []byte
+	ClusterID   string
+	RunID       string
+	Of          Member // whose summary it is
+	Incarnation string // of the process that counted it: drawn at its start
+	Seq         uint64
+	Final       bool
+	Failure     string // why the node's engine failed, if it did
+	Left        bool   // the node left the run before its end
+	Summary     []byte
 }
 
 // HealthCheck is the leader's roll call, once a second; it carries the
@@ -222,6 +235,7 @@ type HealthCheck struct {
 // Health answers HealthCheck.
 type Health struct {
 	ServerID     string
+	Incarnation  string
 	AppliedIndex uint64
 	ReadyRun     string        // newest run whose Ready this node has applied
 	SourceHash   string        // hash of the local CONFIG_FILE with source file
@@ -229,6 +243,13 @@ type Health struct {
 	ClockBound   time.Duration // half the round trip
 	StartSkew    time.Duration
 	FirstRequest time.Time // zero before
+
+	// Divisions are, by run id, how many of a divided load's divisions the node goes by:
+	// it sends nothing more by one before the last of those.
+	Divisions map[string]int
+	// Suspended says that it has no lease, and takes none before it goes by all the
+	// divisions that the call tells of.
+	Suspended bool
 }
 
 // Ping and Pong measure a clock offset; times are wall-clock nanoseconds.
@@ -275,6 +296,8 @@ type Upstream interface {
 	Submit(ctx context.Context, addr string, in Submit) (Submitted, error)
 	Stop(ctx context.Context, addr string, in StopRequest) (Stopped, error)
 	Report(ctx context.Context, addr string, in Report) error
+	// Stream opens a stream of summaries, which ends with ctx.
+	Stream(ctx context.Context, addr string, head StreamHead) (SummaryStream, error)
 	Leave(ctx context.Context, addr string, in Leave) error
 	Ping(ctx context.Context, addr string) (Pong, error)
 	// FetchData writes a data file. What to has taken when it fails was right.
@@ -296,6 +319,8 @@ type Handler interface {
 	HandleSubmit(ctx context.Context, in Submit) (Submitted, error)
 	HandleStop(ctx context.Context, in StopRequest) (Stopped, error)
 	HandleReport(ctx context.Context, in Report) error
+	// HandleStream returns when the stream ends.
+	HandleStream(ctx context.Context, head StreamHead, from SummarySource) error
 	HandleHealthCheck(ctx context.Context, in HealthCheck) (Health, error)
 	HandlePing(ctx context.Context) (Pong, error)
 	// HandleFetchData opens a data file at its offset; the caller closes it.

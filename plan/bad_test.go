@@ -18,8 +18,8 @@ func TestBadPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 60 {
-		t.Fatalf("testdata/bad has %d plans, want at least 60", len(files))
+	if len(files) < 120 {
+		t.Fatalf("testdata/bad has %d plans, want at least 120", len(files))
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {

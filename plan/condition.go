@@ -204,14 +204,14 @@ func (v *validator) thresholdAt(path string) string {
 	return path + ".expr"
 }
 
-// refusePercentiles refuses thresholds on durations, whose histograms are not
-// recorded.
-func (v *validator) refusePercentiles() {
+// refusePercentiles refuses thresholds on durations, whose histograms the node
+// does not record.
+func (v *validator) refusePercentiles(node string) {
 	for i := range v.plan.Thresholds {
 		at := v.thresholdAt(fmt.Sprintf("thresholds[%d]", i))
 		if c, ok := v.plan.Thresholds[i].Condition(); ok && c.Metric.IsDuration() {
-			v.fail(at, "%s needs percentiles, which are not recorded here: PERCENTILE_TRACKING_ENABLED=false"+
-				" (error_rate, assertion_rate, errors, dropped, late_starts, rps or iterations)", v.shown(at))
+			v.fail(at, "%s needs percentiles, which node %s does not record: PERCENTILE_TRACKING_ENABLED=false there"+
+				" (error_rate, assertion_rate, errors, dropped, late_starts, rps or iterations)", v.shown(at), node)
 		}
 	}
 }

@@ -47,6 +47,7 @@ type Environment struct {
 	PoolMaxIdlePerHost  *int   // POOL_MAX_IDLE_PER_HOST
 	PoolIdleTimeoutSecs *int   // POOL_IDLE_TIMEOUT_SECS
 	Tenant              string // TENANT
+	Scope               string // load.scope of a plan that names none: Merge alone reads it
 
 	// Where a plan names a client certificate of its own. Without one there, the
 	// engine reads the variables by itself: they are the node's.
@@ -258,10 +259,7 @@ func (r *renderer) scenario(e Environment, t target) error {
 	if e.SendJSON && e.JSONPayload == "" {
 		return errors.New("SEND_JSON is true, but JSON_PAYLOAD is missing (the body to send)")
 	}
-	method := strings.ToUpper(strings.TrimSpace(e.RequestType))
-	if method == "" {
-		method = "GET"
-	}
+	method := e.method()
 	r.open(0, "scenarios")
 	r.line(1, "- name", "default")
 	r.open(2, "steps")
@@ -269,12 +267,23 @@ func (r *renderer) scenario(e Environment, t target) error {
 	r.open(4, "request")
 	r.line(5, "method", quoted(method))
 	r.line(5, "path", quoted(t.path))
-	if e.SendJSON && slices.Contains([]string{"POST", "PUT", "PATCH"}, method) {
+	if e.SendJSON && carriesPayload(method) {
 		r.open(5, "headers")
 		r.line(6, "Content-Type", "application/json")
 		r.line(5, "body", quoted(literal(e.JSONPayload)))
 	}
 	return nil
+}
+
+func (e Environment) method() string {
+	if method := strings.ToUpper(strings.TrimSpace(e.RequestType)); method != "" {
+		return method
+	}
+	return "GET"
+}
+
+func carriesPayload(method string) bool {
+	return slices.Contains([]string{"POST", "PUT", "PATCH"}, method)
 }
 
 // variables says which variable a path of a rendered plan came from.

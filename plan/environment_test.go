@@ -112,6 +112,21 @@ func TestEnvironmentPayload(t *testing.T) {
 	equal(t, "escaped body", template.Scenarios[0].Steps[0].Request.Body, `"$${a} $b"`)
 }
 
+func TestEnvironmentWithoutEffect(t *testing.T) {
+	rates := Environment{TargetRPS: ptr(5.0), MinRPS: ptr(1.0), RampDuration: ptr(time.Second)}
+	ramp, posts := rates, Environment{SendJSON: true, RequestType: "patch"}
+	ramp.LoadModel, ramp.MaxRPS = "RampRps", ptr(2.0)
+	for want, e := range map[string]Environment{
+		"TARGET_RPS has no effect: load.model is concurrent, by LOAD_MODEL_TYPE\nMIN_RPS has no effect: load.model is concurrent, by LOAD_MODEL_TYPE\n" +
+			"RAMP_DURATION has no effect: load.model is concurrent, by LOAD_MODEL_TYPE": rates,
+		"TARGET_RPS has no effect: load.model is ramp, by LOAD_MODEL_TYPE":                            ramp,
+		"SEND_JSON has no effect: REQUEST_TYPE is DELETE, and POST, PUT and PATCH carry JSON_PAYLOAD": {SendJSON: true, RequestType: "delete"},
+		"": posts,
+	} {
+		equal(t, want, strings.Join(e.WithoutEffect(), "\n"), want)
+	}
+}
+
 func TestEnvironmentMistakes(t *testing.T) {
 	for name, c := range map[string]struct {
 		e    Environment

@@ -27,10 +27,10 @@ const MaxDocument = 512 << 10
 // names exist is for the caller to find out.
 func Parse(document []byte) (*Plan, []Warning, error) { return parse(document, nil) }
 
-// ParseWithoutPercentiles is Parse where none are recorded: a threshold on one
-// is a mistake of the plan, too.
-func ParseWithoutPercentiles(document []byte) (*Plan, []Warning, error) {
-	return parse(document, (*validator).refusePercentiles)
+// ParseWithoutPercentiles is Parse for a node that records none: a threshold on
+// one is a mistake of the plan, too. It names the node, because others may be told.
+func ParseWithoutPercentiles(document []byte, node string) (*Plan, []Warning, error) {
+	return parse(document, func(v *validator) { v.refusePercentiles(node) })
 }
 
 // parse does what Parse says; also, unless it is nil, checks further.

@@ -38,6 +38,7 @@ func Merge(document []byte, e Environment, who Precedence) (merged []byte, notes
 	if err := m.load(e); err != nil {
 		return nil, m.notes, err
 	}
+	m.scope(e)
 	if len(m.from) == 0 {
 		return document, m.notes, nil
 	}
@@ -61,6 +62,13 @@ func (w Warning) Of(document []byte) string {
 		return Error(w).text()
 	}
 	return w.String()
+}
+
+// scope is that of a load that names none.
+func (m *merger) scope(e Environment) {
+	if e.Scope != "" && m.root.at("load.scope") == nil && m.root.put("load.scope", scalar(e.Scope)) {
+		m.from["load.scope"] = "CLOUD_RUN_TASK_COUNT"
+	}
 }
 
 type merger struct {
@@ -202,15 +210,34 @@ func (m *merger) useless(e Environment, model string) {
 	if m.who == DocumentWins || model == "" {
 		return
 	}
+	m.notes = append(m.notes, e.unread(model)...)
+}
+
+// unread says which variables of other models are set.
+func (e Environment) unread(model string) (notes []string) {
 	read := e.modelVariables(model)
 	for _, other := range []string{"rps", "ramp", "dailytraffic"} {
 		for _, n := range e.modelVariables(other) {
 			same := func(r modelVariable) bool { return r.variable == n.variable }
 			if !slices.ContainsFunc(read, same) {
-				m.notes = append(m.notes, n.variable+" has no effect: load.model is "+model)
+				notes = append(notes, n.variable+" has no effect: load.model is "+model)
 			}
 		}
 	}
+	return notes
+}
+
+// WithoutEffect says, in a sentence each, what is set in e and is in no way in
+// the plan that FromEnvironment makes of it.
+func (e Environment) WithoutEffect() []string {
+	notes := e.unread(environmentModels[strings.ToLower(strings.TrimSpace(e.LoadModel))])
+	for i := range notes {
+		notes[i] += ", by LOAD_MODEL_TYPE"
+	}
+	if method := e.method(); e.SendJSON && !carriesPayload(method) {
+		notes = append(notes, "SEND_JSON has no effect: REQUEST_TYPE is "+method+", and POST, PUT and PATCH carry JSON_PAYLOAD")
+	}
+	return notes
 }
 
 // modelVariable is a variable of a load model that is set.

@@ -77,7 +77,7 @@ func configFields() map[string]schemaField {
 		"warmup":            {about: "First part of the duration: sent and shown, kept out of the result."},
 		"traceparent":       {about: "Send a W3C trace context with each request."},
 		"http":              {about: "Version of HTTP.", form: &schemaNode{Enum: []any{"1.1", "2", "auto", 1.1, 2, "2.0"}}},
-		"client":            {about: "The HTTP client: auto chooses.", words: []string{"auto", "own", "std"}},
+		"client":            {about: "The HTTP client: the engine's own for HTTP/1.1 (own; auto where it can), or net/http (std).", words: []string{"auto", "own", "std"}},
 		"connections": {about: "Who has connections: each worker one per host, each iteration or request new ones, or all workers share so many.", form: &schemaNode{AnyOf: []*schemaNode{
 			{Enum: []any{"worker", "iteration", "request"}}, {Type: "integer", Minimum: bound(1), Maximum: bound(100_000)}, {Type: "string", Pattern: `^\s*\+?0*[1-9]\d*\s*$`},
 		}}},

@@ -70,8 +70,11 @@ func (v *validator) label(path, text string) {
 func (v *validator) runID() {
 	const path = "metadata.run_id"
 	v.label(path, v.plan.Metadata.RunID)
-	if strings.ContainsAny(v.plan.Metadata.RunID, `/\`) {
+	switch id := v.plan.Metadata.RunID; {
+	case strings.ContainsAny(id, `/\`):
 		v.fail(path, "%s has a slash (a name that can be part of a file name)", v.shown(path))
+	case id == "." || id == "..":
+		v.fail(path, "%s is a folder (a name that can be part of a file name)", v.shown(path))
 	}
 }
 

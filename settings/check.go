@@ -29,10 +29,15 @@ func (c *checker) checkRun(s *Settings) {
 		"CLIENT_CERT_PATH", "CLIENT_KEY_PATH")
 	c.checkResultFile(s.Run.ResultFile)
 	c.checkPlanEnv(&s.Run)
-	if dir := s.Run.DataDir; dir != "" {
-		info, err := os.Stat(dir)
-		c.refuseUnless(err == nil && info.IsDir(), "DATA_DIR", "want a folder that is there")
+	c.checkFolder("DATA_DIR", s.Run.DataDir)
+}
+
+func (c *checker) checkFolder(name, path string) {
+	if path == "" {
+		return
 	}
+	info, err := os.Stat(path)
+	c.refuseUnless(err == nil && info.IsDir(), name, "want a folder that is there")
 }
 
 // checkPlanEnv reads the variables that a plan may read. volley's own secrets
@@ -41,7 +46,7 @@ func (c *checker) checkPlanEnv(run *Run) {
 	run.PlanEnv = map[string]Secret{}
 	for _, name := range run.PlanEnvNames {
 		if c.secrets[name] {
-			c.refuse("PLAN_ENV", "%s is a secret of volley's own, which no plan may read", name)
+			c.refuse("PLAN_ENV", "%s is a secret of volley's own, which no plan may read: want names of other variables", name)
 			continue
 		}
 		if value, ok := os.LookupEnv(name); ok {
@@ -80,13 +85,18 @@ func (c *checker) checkReadable(name, path string) {
 }
 
 func (c *checker) checkResultFile(target string) {
+	c.refuseUnless(!strings.HasSuffix(target, ".html"), "RESULT_FILE", "want another ending than .html: it names the result as JSON, beside which x.json has the report as x.html")
 	path, isGCS := strings.CutPrefix(target, "gs://")
 	if !isGCS {
 		return
 	}
 	bucket, object, _ := strings.Cut(path, "/")
-	c.refuseUnless(bucket != "" && object != "", "RESULT_FILE", "want a path or gs://bucket/object")
+	c.refuseUnless(bucket != "" && object != "" && !strings.ContainsAny(bucket, "{}"), "RESULT_FILE",
+		"want a path or gs://bucket/object, where the object's name alone may have {run_id} and {node_id}")
 }
+
+// maxLabel is what a plan may use for a label, too.
+const maxLabel = 256
 
 // maxNodeID bounds names that become labels, parts of identities and of paths.
 const maxNodeID = 128
@@ -95,10 +105,16 @@ func (c *checker) checkIdentity(s *Settings, hostname func() (string, error)) {
 	if s.Node.ID == "" {
 		s.Node.ID = c.defaultNodeID(hostname)
 	}
+	nameTask(s)
 	c.refuseUnless(nodeName(s.Node.ID) || s.Node.ID == "", "CLUSTER_NODE_ID",
 		"node name %q: want 1 to %d printable characters without blanks, / and \\", s.Node.ID, maxNodeID)
 	if s.Node.Name == "" {
 		s.Node.Name = s.Node.ID
+	}
+	for _, label := range [][2]string{{"NODE_NAME", s.Node.Name}, {"CLUSTER_REGION", s.Node.Region}, {"TENANT", s.Node.Tenant}} {
+		name, text := label[0], label[1]
+		fits := len(text) <= maxLabel && !strings.ContainsFunc(text, unicode.IsControl)
+		c.refuseUnless(fits || c.bad[name] || !s.IsSet(name), name, "want a label: at most %d bytes, no control characters", maxLabel)
 	}
 	c.refuseUnless(metricPrefix.MatchString(s.Node.MetricNamespace), "METRIC_NAMESPACE",
 		"want letters, digits and _, not beginning with a digit")

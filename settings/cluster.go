@@ -2,11 +2,14 @@ package settings
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 func (c *checker) checkCluster(s *Settings) {
@@ -21,6 +24,9 @@ func (c *checker) checkCluster(s *Settings) {
 	c.checkAllOrNone(map[string]string{"CLUSTER_TLS_CA": cl.TLSCA, "CLUSTER_TLS_CERT": cl.TLSCert, "CLUSTER_TLS_KEY": cl.TLSKey},
 		"CLUSTER_TLS_CA", "CLUSTER_TLS_CERT", "CLUSTER_TLS_KEY")
 	c.checkToken("CLUSTER_TOKEN", cl.Token)
+	if info, err := os.Stat(cl.DataDir); cl.DataDir != "" && err == nil {
+		c.refuseUnless(info.IsDir(), "CLUSTER_DATA_DIR", "want a directory, or a path where one can be made")
+	}
 	c.refuseUnless(cl.Weight > 0 || c.bad["CLUSTER_WEIGHT"], "CLUSTER_WEIGHT", "want a number greater than 0")
 	c.refuseUnless(nodeName(cl.ServiceName), "CONSUL_SERVICE_NAME", "want a name without blanks, / and \\")
 	if cl.Enabled {
@@ -36,8 +42,10 @@ func (c *checker) warnStandalone(s *Settings) {
 			idle = append(idle, v.name)
 		}
 	}
-	if s.IsSet("CLUSTER_CONFIG_SOURCE") {
-		idle = append(idle, "CLUSTER_CONFIG_SOURCE")
+	for _, name := range []string{"CLUSTER_CONFIG_SOURCE", "CLUSTER_CONFIG_WATCH", "GCS_CONFIG_BUCKET", "GCS_CONFIG_OBJECT", "CONSUL_CONFIG_KEY"} {
+		if s.IsSet(name) {
+			idle = append(idle, name)
+		}
 	}
 	if len(idle) > 0 {
 		c.warn("without CLUSTER_ENABLED=true these have no effect: %s", strings.Join(idle, ", "))
@@ -57,14 +65,49 @@ func (c *checker) checkAdvertise(cl *Cluster) {
 }
 
 func (c *checker) checkDiscovery(cl *Cluster) {
-	if cl.Discovery == "dns" || cl.Discovery == "gce" {
-		c.refuse("DISCOVERY_MODE", "not in this version: want static or consul")
+	c.checkCredentialed("GCE_ENDPOINT", cl.GCEEndpoint, "https://host/compute/v1/")
+	c.refuseUnless(cl.GCELabel == "" || isLabel(cl.GCELabel), "GCE_LABEL", "want key=value of a label")
+	if cl.Discovery != "gce" && cl.Enabled {
+		c.warnUnused(map[string]string{"GCE_LABEL": cl.GCELabel, "GCE_ENDPOINT": cl.GCEEndpoint}, cl.Discovery)
+	}
+	switch {
+	case !cl.Enabled:
+	case cl.Discovery == "dns":
+		c.refuseUnless(len(cl.Nodes) == 1 && isName(cl.Nodes[0]), "CLUSTER_NODES",
+			"DISCOVERY_MODE=dns needs one name: want name:port (A and AAAA records), or a name without a port (SRV records)")
+		return
+	case cl.Discovery != "static":
+		c.warnUnused(map[string]string{"CLUSTER_NODES": strings.Join(cl.Nodes, ",")}, cl.Discovery)
 	}
 	for _, addr := range cl.Nodes {
 		c.refuseUnless(isDial(addr), "CLUSTER_NODES", "%q is not host:port: want host:port,...", addr)
 	}
 	slices.Sort(cl.Nodes)
 	cl.Nodes = slices.Compact(cl.Nodes)
+}
+
+// warnUnused names what another way to find nodes would use.
+func (c *checker) warnUnused(values map[string]string, discovery string) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if values[name] != "" {
+			c.warn("%s has no effect with DISCOVERY_MODE=%s", name, discovery)
+		}
+	}
+}
+
+// isName accepts name:port, and a name alone.
+func isName(name string) bool {
+	return isDial(name) || name != "" && !strings.ContainsAny(name, " \t/:")
+}
+
+// isLabel accepts key=value as Google Cloud's labels are written.
+func isLabel(label string) bool {
+	key, value, ok := strings.Cut(label, "=")
+	plain := func(r rune) bool {
+		return r == '-' || r == '_' || unicode.IsLower(r) || unicode.IsDigit(r) || unicode.In(r, unicode.Lo)
+	}
+	other := func(r rune) bool { return !plain(r) }
+	return ok && key != "" && !strings.ContainsFunc(key+value, other)
 }
 
 // checkExpect resolves CLUSTER_MIN_PEERS and checks what is known of the

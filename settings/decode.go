@@ -172,6 +172,9 @@ func (v variable) accepted() string {
 	if choices := v.tag.Get("oneof"); choices != "" {
 		names := strings.Split(choices, ",")
 		last := len(names) - 1
+		if last == 0 {
+			return "want " + choices
+		}
 		return "want " + strings.Join(names[:last], ", ") + " or " + names[last]
 	}
 	switch v.textType() {

@@ -7,6 +7,6 @@
 // around them; durations are a whole number with ms, s, m, h or d, a bare
 // number being seconds. Every bad value is a start-up error that names the
 // variable, the value (masked if it is a secret) and what is accepted, and all
-// of them are reported at once. A variable that belongs to a later version is
-// an error as well, never ignored.
+// of them are reported at once. A variable that has no effect any more is
+// warned about.
 package settings

@@ -3,9 +3,9 @@ package settings
 import (
 	"errors"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Load reads the environment. The warnings are sentences for the log. The
@@ -15,25 +15,27 @@ func Load() (Settings, []string, error) { return load(os.Hostname) }
 
 func load(hostname func() (string, error)) (Settings, []string, error) {
 	s := Settings{set: map[string]bool{}}
-	var later laterVariables
-	variables := variablesOf(&s)
-	c := newChecker(append(slices.Clone(variables), variablesOf(&later)...))
+	variables, deprecated := variablesOf(&s), variablesOf(&deprecatedVariables{})
+	c := newChecker(append(slices.Clone(variables), deprecated...))
 	for _, v := range variables {
 		s.set[v.name] = v.isSet()
 		c.decode(v)
 	}
-	c.refuseLater(&later)
+	c.warnDeprecated(deprecated)
 	c.checkRun(&s)
 	c.checkIdentity(&s, hostname)
 	c.checkEphemeral(&s)
+	c.checkJob(&s)
 	c.checkRegistry(&s)
 	c.checkControl(&s)
+	c.checkOTLP(&s)
 	c.checkLog(&s)
 	c.checkMemory(&s.Memory)
 	c.checkCluster(&s)
 	c.checkSource(&s)
 	c.checkConsul(&s)
 	c.checkLoad(&s)
+	c.shiftClock(&s)
 	c.warnUnknown()
 	return s, c.warnings, c.err()
 }
@@ -43,7 +45,20 @@ func LoadTerminal() Terminal {
 	return Terminal{NoColour: os.Getenv("NO_COLOR"), Kind: os.Getenv("TERM")}
 }
 
+// LoadStorage reads how Google Cloud Storage is reached, for commands that run
+// nothing, whatever the rest is.
+func LoadStorage() (endpoint, emulator string, err error) {
+	c := newChecker(nil)
+	endpoint, emulator = os.Getenv("GCS_ENDPOINT"), os.Getenv("STORAGE_EMULATOR_HOST")
+	c.checkCredentialed("GCS_ENDPOINT", endpoint, "https://host/storage/v1/")
+	return endpoint, emulator, c.err()
+}
+
 func (c *checker) decode(v variable) {
+	if !utf8.ValidString(os.Getenv(v.name)) {
+		c.refuse(v.name, "not valid UTF-8: %s", v.accepted())
+		return
+	}
 	switch err := v.decode(); {
 	case err == nil:
 	case errors.Is(err, errForm), errors.Is(err, errRange):
@@ -53,42 +68,13 @@ func (c *checker) decode(v variable) {
 	}
 }
 
-// refuseLater refuses every variable of a later version that is set to
-// anything but its default.
-func (c *checker) refuseLater(later *laterVariables) {
-	var defaults laterVariables
-	untouched := variablesOf(&defaults)
-	for i, v := range variablesOf(later) {
-		if !v.isSet() {
-			continue
-		}
-		if v.tag.Get("deprecated") != "" {
+// warnDeprecated names every variable that is set and has no effect any more.
+func (c *checker) warnDeprecated(variables []variable) {
+	for _, v := range variables {
+		if v.isSet() {
 			c.warn("%s is deprecated and has no effect", v.name)
-			continue
 		}
-		c.decode(v)
-		if c.bad[v.name] || untouched[i].hasDefault(v.value) {
-			continue
-		}
-		c.refuse(v.name, "not in this version (%s): %s", v.tag.Get("desc"), remedy(v.tag.Get("default")))
 	}
-}
-
-func remedy(def string) string {
-	if def == "" {
-		return "leave it unset"
-	}
-	return "leave it unset, or at " + def
-}
-
-// hasDefault reports whether value is the default of v, which is not yet decoded.
-func (v variable) hasDefault(value reflect.Value) bool {
-	def := v.tag.Get("default")
-	if def == "" {
-		return false
-	}
-	one := reflect.New(v.textType()).Elem()
-	return v.decodeText(one, def) == nil && reflect.DeepEqual(one.Convert(value.Type()).Interface(), value.Interface())
 }
 
 // warnUnknown names variables that look like a misspelt one of the cluster's.

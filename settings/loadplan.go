@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // checkLoad checks the plan that the environment describes. What a model needs
@@ -25,7 +26,7 @@ func (c *checker) checkLoad(s *Settings) {
 	if p.JSONPayload.IsSet() && !p.SendJSON {
 		c.warn("JSON_PAYLOAD has no effect without SEND_JSON=true")
 	}
-	c.refuseUnless(p.TCPNoDelay || c.bad["TCP_NODELAY"], "TCP_NODELAY", "not in this version: leave it unset, or at true")
+	c.refuseUnless(p.PoolIdleTimeout%time.Second == 0, "POOL_IDLE_TIMEOUT_SECS", "want whole seconds, as in 30 or 5m")
 	c.checkModelNeeds(p)
 }
 

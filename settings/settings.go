@@ -10,10 +10,12 @@ import (
 // one variable and holds its effective value.
 type Settings struct {
 	Run       Run
+	Job       Job
 	Ephemeral Ephemeral
 	Node      Identity
 	Registry  Registry
 	Control   Control
+	OTLP      OTLP
 	Log       Log
 	Terminal  Terminal
 	Memory    Memory
@@ -21,6 +23,9 @@ type Settings struct {
 	Source    Source
 	Consul    Consul
 	LoadPlan  LoadPlan
+	// ClockShift is added to the machine's wall clock: always 0, except in the
+	// binary that the end-to-end tests build for it (see clockshift_e2e.go).
+	ClockShift time.Duration
 
 	set map[string]bool // variables that are set and not empty
 }
@@ -29,7 +34,7 @@ type Settings struct {
 type Run struct {
 	ConfigFile     string            `envconfig:"CONFIG_FILE" desc:"plan file of a standalone run; of every node with CLUSTER_CONFIG_SOURCE=file"`
 	KeepAlive      bool              `envconfig:"KEEP_ALIVE" default:"false" desc:"stay up after the run instead of exiting with the verdict; in a cluster the leader's value counts"`
-	ResultFile     string            `envconfig:"RESULT_FILE" desc:"where the result goes as JSON at the end of each run: a path or gs://bucket/object; {run_id} and {node_id} are filled in"`
+	ResultFile     string            `envconfig:"RESULT_FILE" desc:"where the result goes as JSON at the end of each run, with the report as HTML beside it: a path or gs://bucket/object; {run_id} and {node_id} are filled in"`
 	EngineMode     string            `envconfig:"ENGINE_MODE" oneof:"child,inproc" desc:"where the load engine runs; default child in a cluster, inproc standalone"`
 	ThinkTimeScale float64           `envconfig:"THINK_TIME_SCALE" default:"1" min:"0" desc:"multiplies think times, marked in the report"`
 	ProxyFromEnv   bool              `envconfig:"PROXY_FROM_ENV" default:"false" desc:"honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY for the load"`
@@ -62,6 +67,8 @@ type Control struct {
 type Log struct {
 	LevelName string     `envconfig:"LOG_LEVEL" oneof:"trace,debug,info,warn,error,off" desc:"least level that is logged; default that of RUST_LOG, else info"`
 	Format    string     `envconfig:"LOG_FORMAT" oneof:"text,json" desc:"text or json; default text on a terminal, else json"` // "" = by terminal
+	Project   string     `envconfig:"GOOGLE_CLOUD_PROJECT" desc:"project of the traces of requests to the control API, so that Cloud Logging shows log lines beside them; default on Cloud Run and with DISCOVERY_MODE=gce: asked of the metadata server"`
+	Service   string     `envconfig:"K_SERVICE" desc:"set by Cloud Run in a service: there is a metadata server"`
 	RustLog   string     `envconfig:"RUST_LOG" desc:"a level, or directives such as rust_loadtest=debug, when LOG_LEVEL is not set"`
 	Level     slog.Level // of LevelName
 }
@@ -70,6 +77,11 @@ type Log struct {
 type Terminal struct {
 	NoColour string `envconfig:"NO_COLOR" desc:"set to anything: no colour in the report"`
 	Kind     string `envconfig:"TERM" desc:"dumb: no colour, and no progress line that is drawn anew in place"`
+}
+
+// OnGoogle says whether there is a metadata server of Google's to ask.
+func (s *Settings) OnGoogle() bool {
+	return s.Log.Service != "" || s.Cluster.Enabled && s.Cluster.Discovery == "gce"
 }
 
 // Dumb says that what has been written cannot be written over.
@@ -93,32 +105,37 @@ type Memory struct {
 
 // Cluster is how this node finds others and lives with them.
 type Cluster struct {
-	Enabled       bool          `envconfig:"CLUSTER_ENABLED" default:"false" desc:"run as a node of a cluster"`
-	BindAddr      string        `envconfig:"CLUSTER_BIND_ADDR" default:"0.0.0.0:7000" desc:"host:port that gRPC and Raft listen on"`
-	AdvertiseAddr string        `envconfig:"CLUSTER_ADVERTISE_ADDR" desc:"host:port as others dial this node; default from CLUSTER_BIND_ADDR, else the interface that reaches the peers"` // "" = find out
-	SelfAddr      string        `envconfig:"CLUSTER_SELF_ADDR" desc:"alias of CLUSTER_ADVERTISE_ADDR"`
-	Discovery     string        `envconfig:"DISCOVERY_MODE" default:"static" oneof:"static,consul,dns,gce" desc:"static or consul; dns and gce are not in this version"`
-	Nodes         []string      `envconfig:"CLUSTER_NODES" desc:"static: host:port,... of all nodes, this one included or not"`
-	Expect        int           `envconfig:"CLUSTER_EXPECT" min:"1" max:"10000" desc:"how many nodes, this one included, form the cluster; default for static: the listed nodes and this one"` // 0 = listed and self
-	MinPeers      *int          `envconfig:"CLUSTER_MIN_PEERS" min:"0" max:"9999" desc:"alias: CLUSTER_EXPECT - 1"`
-	FormTimeout   time.Duration `envconfig:"CLUSTER_FORM_TIMEOUT" default:"120s" min:"1s" desc:"no leader for that long: exit 102"`
-	StartDelay    time.Duration `envconfig:"CLUSTER_START_DELAY" default:"3s" min:"100ms" desc:"how far ahead the common start is set"`
-	TLSCA         string        `envconfig:"CLUSTER_TLS_CA" desc:"PEM authority of mutual TLS between nodes; all three CLUSTER_TLS_ variables or none"`
-	TLSCert       string        `envconfig:"CLUSTER_TLS_CERT" desc:"PEM certificate of this node"`
-	TLSKey        string        `envconfig:"CLUSTER_TLS_KEY" desc:"PEM key of CLUSTER_TLS_CERT"`
-	Token         Secret        `envconfig:"CLUSTER_TOKEN" desc:"shared secret that every call between nodes must show"`
-	Insecure      bool          `envconfig:"CLUSTER_INSECURE" default:"false" desc:"allow a public advertise address without CLUSTER_TOKEN and TLS"`
-	OnAbort       string        `envconfig:"CLUSTER_ON_ABORT" default:"exit" oneof:"exit,hold" desc:"after an aborted start: exit with its code, or hold until there is a new config; the leader's value counts"`
-	ReapAfter     time.Duration `envconfig:"CLUSTER_REAP_AFTER" default:"60s" min:"1s" desc:"a silent member is removed after that long"`
-	MaxClockError time.Duration `envconfig:"CLUSTER_MAX_CLOCK_ERROR" default:"off" off:"true" desc:"a larger bound of a node's clock offset aborts the start, or off"` // 0 = off
-	Weight        float64       `envconfig:"CLUSTER_WEIGHT" default:"1" min:"0" desc:"share of the load with load.scope: cluster, more than 0"`
-	ServiceName   string        `envconfig:"CONSUL_SERVICE_NAME" default:"loadtest-cluster" desc:"the cluster's name in every discovery mode, and of its service in Consul"`
+	Enabled        bool          `envconfig:"CLUSTER_ENABLED" default:"false" desc:"run as a node of a cluster"`
+	BindAddr       string        `envconfig:"CLUSTER_BIND_ADDR" default:"0.0.0.0:7000" desc:"host:port that gRPC and Raft listen on"`
+	AdvertiseAddr  string        `envconfig:"CLUSTER_ADVERTISE_ADDR" desc:"host:port as others dial this node; default from CLUSTER_BIND_ADDR, else the interface that reaches the peers"` // "" = find out
+	SelfAddr       string        `envconfig:"CLUSTER_SELF_ADDR" desc:"alias of CLUSTER_ADVERTISE_ADDR"`
+	Discovery      string        `envconfig:"DISCOVERY_MODE" default:"static" oneof:"static,consul,dns,gce" desc:"how nodes find each other: by a list (static), in Consul, by a name in DNS, or as machines of Google Compute Engine (gce)"`
+	Nodes          []string      `envconfig:"CLUSTER_NODES" desc:"static: host:port,... of all nodes, this one included or not; dns: one name, name:port for A and AAAA records, a name without a port for SRV records"`
+	GCELabel       string        `envconfig:"GCE_LABEL" desc:"gce: key=value of the label of all nodes' machines; default: those of this machine's managed instance group"`
+	GCEEndpoint    string        `envconfig:"GCE_ENDPOINT" desc:"gce: another base URL of the Compute API, with the usual credentials; plain http only to loopback and private addresses"`
+	Expect         int           `envconfig:"CLUSTER_EXPECT" min:"1" max:"10000" desc:"how many nodes, this one included, form the cluster; default for static: the listed nodes and this one"` // 0 = listed and self
+	MinPeers       *int          `envconfig:"CLUSTER_MIN_PEERS" min:"0" max:"9999" desc:"alias: CLUSTER_EXPECT - 1"`
+	FormTimeout    time.Duration `envconfig:"CLUSTER_FORM_TIMEOUT" default:"120s" min:"1s" desc:"no leader for that long: exit 102"`
+	StartDelay     time.Duration `envconfig:"CLUSTER_START_DELAY" default:"3s" min:"100ms" desc:"how far ahead the common start is set"`
+	TLSCA          string        `envconfig:"CLUSTER_TLS_CA" desc:"PEM authority of mutual TLS between nodes; all three CLUSTER_TLS_ variables or none"`
+	TLSCert        string        `envconfig:"CLUSTER_TLS_CERT" desc:"PEM certificate of this node"`
+	TLSKey         string        `envconfig:"CLUSTER_TLS_KEY" desc:"PEM key of CLUSTER_TLS_CERT"`
+	Token          Secret        `envconfig:"CLUSTER_TOKEN" desc:"shared secret that every call between nodes must show"`
+	Insecure       bool          `envconfig:"CLUSTER_INSECURE" default:"false" desc:"allow a public advertise address without CLUSTER_TOKEN and TLS"`
+	OnAbort        string        `envconfig:"CLUSTER_ON_ABORT" default:"exit" oneof:"exit,hold" desc:"after an aborted start: exit with its code, or hold until there is a new config; the leader's value counts"`
+	ReapAfter      time.Duration `envconfig:"CLUSTER_REAP_AFTER" default:"60s" min:"1s" desc:"a silent member is removed after that long"`
+	IsolationGrace time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" min:"0s" desc:"load.scope node: a node without a leader goes on with its load for so long, then ends it and tries to rejoin"`
+	MaxClockError  time.Duration `envconfig:"CLUSTER_MAX_CLOCK_ERROR" default:"off" off:"true" desc:"a larger bound of a node's clock offset aborts the start, or off"` // 0 = off
+	Weight         float64       `envconfig:"CLUSTER_WEIGHT" default:"1" desc:"share of the load with load.scope: cluster, more than 0"`
+	DataDir        string        `envconfig:"CLUSTER_DATA_DIR" desc:"directory of this node alone that keeps its identity and Raft's log, votes and snapshots over a restart; default: in memory, and a new identity with every start"`
+	ServiceName    string        `envconfig:"CONSUL_SERVICE_NAME" default:"loadtest-cluster" desc:"the cluster's name in every discovery mode, and of its service in Consul"`
 }
 
 // Source is where the leader takes the plan from.
 type Source struct {
 	Kind            string        `envconfig:"CLUSTER_CONFIG_SOURCE" oneof:"gcs,consul-kv,file,none" desc:"gcs, consul-kv, file or none (wait for POST /config); required in a cluster"`
 	Timeout         time.Duration `envconfig:"CLUSTER_CONFIG_TIMEOUT_SECS" default:"30" min:"1s" max:"1h" desc:"limit of the fetch, and of each try to hand the plan to a node"`
+	Watch           bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running: a changed and valid plan takes over; set it alike on all nodes, the leader's value counts"`
 	GCSBucket       string        `envconfig:"GCS_CONFIG_BUCKET" desc:"bucket of the plan; required with CLUSTER_CONFIG_SOURCE=gcs"`
 	GCSObject       string        `envconfig:"GCS_CONFIG_OBJECT" desc:"object of the plan; required with CLUSTER_CONFIG_SOURCE=gcs"`
 	GCSEndpoint     string        `envconfig:"GCS_ENDPOINT" desc:"another base URL of the storage JSON API, with the usual credentials; plain http only to loopback and private addresses"`
@@ -176,18 +193,13 @@ type LoadPlan struct {
 	MidSustain      float64        `envconfig:"MID_SUSTAIN_RATIO" default:"0.167" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
 	EveningDecline  float64        `envconfig:"EVENING_DECLINE_RATIO" default:"0.167" min:"0" max:"1" desc:"DailyTraffic: share of the cycle"`
 	PoolMaxIdle     int            `envconfig:"POOL_MAX_IDLE_PER_HOST" default:"32" min:"0" desc:"idle connections kept per host; 0: a connection per request"`
-	PoolIdleTimeout time.Duration  `envconfig:"POOL_IDLE_TIMEOUT_SECS" default:"30" desc:"how long an idle connection is kept; 0: not at all"`
-	TCPNoDelay      bool           `envconfig:"TCP_NODELAY" default:"true" desc:"send small packets at once; false is not in this version"`
+	PoolIdleTimeout time.Duration  `envconfig:"POOL_IDLE_TIMEOUT_SECS" default:"30" desc:"how long an idle connection is kept, in whole seconds; 0: not at all"`
+	TCPNoDelay      bool           `envconfig:"TCP_NODELAY" default:"true" desc:"send small packets at once; false: let them wait for company (Nagle)"`
 }
 
-// laterVariables belong to later versions. Each may be set to its default,
-// which changes nothing; any other value is a start-up error.
-type laterVariables struct {
-	Rendezvous       string        `envconfig:"RENDEZVOUS" desc:"common start and results of Cloud Run job tasks"`
-	ClusterDataDir   string        `envconfig:"CLUSTER_DATA_DIR" desc:"Raft log and snapshots on disk"`
-	IsolationGrace   time.Duration `envconfig:"CLUSTER_ISOLATION_GRACE" default:"60s" desc:"how long a node without a leader goes on with its load"`
-	ConfigWatch      bool          `envconfig:"CLUSTER_CONFIG_WATCH" default:"false" desc:"follow the source while running"`
-	RegistryInterval string        `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
+// deprecatedVariables may be set, and have no effect.
+type deprecatedVariables struct {
+	RegistryInterval string `envconfig:"NODE_REGISTRY_INTERVAL" deprecated:"true" desc:"has no effect: a node registers once"`
 }
 
 // IsSet reports whether the variable of that name is set and not empty.

@@ -18,7 +18,7 @@ import (
 // environment makes vars (NAME=value) the whole of volley's environment.
 func environment(t *testing.T, vars ...string) {
 	t.Helper()
-	for _, spec := range []any{&Settings{}, &laterVariables{}} {
+	for _, spec := range []any{&Settings{}, &deprecatedVariables{}} {
 		for _, v := range variablesOf(spec) {
 			t.Setenv(v.name, "")
 		}
@@ -106,6 +106,7 @@ func TestDurations(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	const cluster = "CLUSTER_ENABLED=true"
 	const source = "CLUSTER_CONFIG_SOURCE=none"
+	const task, ofFive = "CLOUD_RUN_TASK_INDEX=0", "CLOUD_RUN_TASK_COUNT=5"
 	for _, test := range []struct {
 		vars []string
 		want string
@@ -133,14 +134,16 @@ func TestBadValues(t *testing.T) {
 		{[]string{"API_AUTH_TOKEN=two words"}, `API_AUTH_TOKEN="<secret>": want printable ASCII`},
 		{[]string{"CLUSTER_TOKEN=line\n"}, `CLUSTER_TOKEN="<secret>": want printable ASCII`},
 		{[]string{"RESULT_FILE=gs://bucket"}, `RESULT_FILE="gs://bucket": want a path or gs://bucket/object`},
+		{[]string{"RESULT_FILE=report.html"}, `RESULT_FILE="report.html": want another ending than .html`},
 		{[]string{"ENGINE_MODE=thread"}, `ENGINE_MODE="thread": not in the accepted form: want child or inproc`},
 		{[]string{"CLIENT_CERT_PATH=/dev/null"}, `CLIENT_KEY_PATH: not set: want CLIENT_CERT_PATH, CLIENT_KEY_PATH together, or none`},
-		{[]string{"CLUSTER_DATA_DIR=/data"}, `CLUSTER_DATA_DIR="/data": not in this version (Raft log and snapshots on disk): leave it unset`},
-		{[]string{"CLUSTER_ISOLATION_GRACE=5s"}, `CLUSTER_ISOLATION_GRACE="5s": not in this version`},
-		{[]string{"PLAN_ENV=HOME,CLUSTER_TOKEN"}, `PLAN_ENV="HOME,CLUSTER_TOKEN": CLUSTER_TOKEN is a secret of volley's own`},
+		{[]string{"CLUSTER_DATA_DIR=/dev/null"}, `CLUSTER_DATA_DIR="/dev/null": want a directory, or a path where one can be made`},
+		{[]string{"CLUSTER_ISOLATION_GRACE=-5s"}, `CLUSTER_ISOLATION_GRACE="-5s"`},
+		{[]string{"PLAN_ENV=HOME,CLUSTER_TOKEN"}, `PLAN_ENV="HOME,CLUSTER_TOKEN": CLUSTER_TOKEN is a secret of volley's own, which no plan may read: want names of other variables`},
 		{[]string{"DATA_DIR=/nowhere"}, `DATA_DIR="/nowhere": want a folder that is there`},
-		{[]string{"TCP_NODELAY=no"}, `TCP_NODELAY="no": not in this version`},
+		{[]string{"TCP_NODELAY=slow"}, `TCP_NODELAY="slow": not in the accepted form: want true`},
 		{[]string{"CLUSTER_WEIGHT=0"}, `CLUSTER_WEIGHT="0": want a number greater than 0`},
+		{[]string{"CLUSTER_WEIGHT=-1"}, `CLUSTER_WEIGHT="-1": want a number greater than 0`},
 
 		{[]string{cluster}, `CLUSTER_CONFIG_SOURCE: not set, and a cluster needs it: want gcs, consul-kv, file or none`},
 		{[]string{cluster, "CLUSTER_CONFIG_SOURCE=s3"}, `CLUSTER_CONFIG_SOURCE="s3": not in the accepted form: want gcs, consul-kv, file or none`},
@@ -150,8 +153,14 @@ func TestBadValues(t *testing.T) {
 		{[]string{cluster, "CLUSTER_CONFIG_SOURCE=file"}, `CONFIG_FILE: not set`},
 		{[]string{cluster, "CLUSTER_CONFIG_SOURCE=file", "CONFIG_FILE=/no/such/plan"}, `CONFIG_FILE="/no/such/plan": want a readable file: open /no/such/plan: no such file`},
 		{[]string{cluster, "CLUSTER_CONFIG_SOURCE=file", "CONFIG_FILE=/"}, `CONFIG_FILE="/": want a readable file: it is a directory`},
-		{[]string{cluster, source, "DISCOVERY_MODE=dns"}, `DISCOVERY_MODE="dns": not in this version: want static or consul`},
-		{[]string{cluster, source, "DISCOVERY_MODE=gce"}, `DISCOVERY_MODE="gce": not in this version`},
+		{[]string{cluster, source, "DISCOVERY_MODE=dns"}, `CLUSTER_EXPECT: not set: DISCOVERY_MODE=dns needs it`},
+		{[]string{cluster, source, "DISCOVERY_MODE=dns", "CLUSTER_EXPECT=3"}, `CLUSTER_NODES: DISCOVERY_MODE=dns needs one name: want name:port (A and AAAA records), or a name without a port (SRV records)`},
+		{[]string{cluster, source, "DISCOVERY_MODE=dns", "CLUSTER_EXPECT=3", "CLUSTER_NODES=a:1,b:1"}, `CLUSTER_NODES="a:1,b:1": DISCOVERY_MODE=dns needs one name`},
+		{[]string{cluster, source, "DISCOVERY_MODE=dns", "CLUSTER_EXPECT=3", "CLUSTER_NODES=a:0"}, `CLUSTER_NODES="a:0": DISCOVERY_MODE=dns needs one name`},
+		{[]string{cluster, source, "DISCOVERY_MODE=gce"}, `CLUSTER_EXPECT: not set: DISCOVERY_MODE=gce needs it`},
+		{[]string{cluster, source, "DISCOVERY_MODE=gce", "CLUSTER_EXPECT=3", "GCE_LABEL=volley"}, `GCE_LABEL="volley": want key=value of a label`},
+		{[]string{cluster, source, "DISCOVERY_MODE=gce", "CLUSTER_EXPECT=3", "GCE_LABEL=a=b c"}, `GCE_LABEL="a=b c": want key=value of a label`},
+		{[]string{"GCE_ENDPOINT=http://8.8.8.8/compute/v1/"}, `GCE_ENDPOINT="http://8.8.8.8/compute/v1/": plain http only goes to loopback and private addresses`},
 		{[]string{cluster, source, "DISCOVERY_MODE=consul"}, `CLUSTER_EXPECT: not set: DISCOVERY_MODE=consul needs it`},
 		{[]string{cluster, source, "CLUSTER_EXPECT=3", "CLUSTER_MIN_PEERS=3"}, `CLUSTER_MIN_PEERS="3": contradicts CLUSTER_EXPECT=3`},
 		{[]string{cluster, source, "CLUSTER_NODES=a:1,b:1,c:1,d:1,e:1", "CLUSTER_EXPECT=3"}, `CLUSTER_EXPECT="3": 3 of 5 nodes are too few: two clusters could form beside each other; want at least 4`},
@@ -176,14 +185,21 @@ func TestBadValues(t *testing.T) {
 		{[]string{"RESOLVE_TARGET_ADDR=host:1.2.3.4"}, `RESOLVE_TARGET_ADDR="host:1.2.3.4": want host:ip:port`},
 		{[]string{"RESOLVE_TARGET_ADDR=host:name:80"}, `RESOLVE_TARGET_ADDR="host:name:80": want`},
 		{[]string{"REQUEST_TIMEOUT=5s", "REQUEST_TIMEOUT_SECS=6"}, `REQUEST_TIMEOUT="5s": contradicts REQUEST_TIMEOUT_SECS`},
+		{[]string{"POOL_IDLE_TIMEOUT_SECS=500ms"}, `POOL_IDLE_TIMEOUT_SECS="500ms": want whole seconds`},
 		{[]string{"LOAD_MODEL_TYPE=fast"}, `LOAD_MODEL_TYPE="fast": want Concurrent, Rps`},
 		{[]string{"LOAD_MODEL_TYPE=Rps"}, `TARGET_RPS: not set: load model rps requires TARGET_RPS`},
 		{[]string{"LOAD_MODEL_TYPE=ramp", "MIN_RPS=1"}, `MAX_RPS: not set: load model ramp requires MAX_RPS`},
 		{[]string{"LOAD_MODEL_TYPE=DailyTraffic"}, `DAILY_CYCLE_DURATION: not set`},
 		{[]string{"LOAD_MODEL_TYPE=DailyTraffic", "PEAK_SUSTAIN_RATIO=0.9"}, `MORNING_RAMP_RATIO: the five ratios of DailyTraffic add up to 1.484`},
 
-		{[]string{"RENDEZVOUS=gs://b/p"}, `RENDEZVOUS="gs://b/p": not in this version (common start and results of Cloud Run job tasks): leave it unset`},
-		{[]string{"CLUSTER_CONFIG_WATCH=true"}, `CLUSTER_CONFIG_WATCH="true": not in this version (follow the source while running): leave it unset, or at false`},
+		{[]string{"RENDEZVOUS=gs://b/p"}, `RENDEZVOUS="gs://b/p": want it together with CLOUD_RUN_TASK_COUNT: only the tasks of a job meet there`},
+		{[]string{"RENDEZVOUS=gs://b", task, ofFive}, `RENDEZVOUS="gs://b": want gs://bucket/prefix without`},
+		{[]string{"RENDEZVOUS=gs://b/p/*", task, ofFive}, `RENDEZVOUS="gs://b/p/*": want gs://bucket/prefix without`},
+		{[]string{"RENDEZVOUS=gs://b/p", task, "CLOUD_RUN_TASK_COUNT=1001"}, `RENDEZVOUS="gs://b/p": want at most 1000 tasks`},
+		{[]string{"RENDEZVOUS=gs://b/p", task, ofFive}, `CLOUD_RUN_EXECUTION: not set: want the execution's name with RENDEZVOUS`},
+		{[]string{"RENDEZVOUS=gs://b/p", task, ofFive, "CLOUD_RUN_EXECUTION=a/b"}, `CLOUD_RUN_EXECUTION="a/b": want letters, digits`},
+		{[]string{"RENDEZVOUS_TIMEOUT=9s"}, `RENDEZVOUS_TIMEOUT="9s": outside the accepted range`},
+		{[]string{"CLUSTER_CONFIG_WATCH=true", cluster, "CLUSTER_CONFIG_SOURCE=none"}, `CLUSTER_CONFIG_WATCH="true": there is nothing to follow with CLUSTER_CONFIG_SOURCE=none: want false, or the source gcs, consul-kv or file`},
 		{[]string{"AUTO_REGISTER_PSK=hu sh"}, `AUTO_REGISTER_PSK="<secret>": want printable ASCII characters without blanks`},
 		{[]string{"EPHEMERAL=1", cluster, source}, `EPHEMERAL="1": not in a cluster, whose nodes end with their run anyhow`},
 		{[]string{"EPHEMERAL=maybe"}, `EPHEMERAL="maybe": not in the accepted form: want true`},
@@ -232,8 +248,8 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
-func TestHarmlessValuesOfLaterVariables(t *testing.T) {
-	_, warnings := loadOK(t, "CLUSTER_CONFIG_WATCH=0", "CLUSTER_ISOLATION_GRACE=1m", "NODE_REGISTRY_INTERVAL=5")
+func TestDeprecatedVariables(t *testing.T) {
+	_, warnings := loadOK(t, "NODE_REGISTRY_INTERVAL=5")
 	if want := []string{"NODE_REGISTRY_INTERVAL is deprecated and has no effect"}; !slices.Equal(warnings, want) {
 		t.Errorf("warnings %q, want %q", warnings, want)
 	}
@@ -289,13 +305,13 @@ func TestClusterOfThree(t *testing.T) {
 	path := planFile(t)
 	s, warnings := loadOK(t, "CLUSTER_ENABLED=yes", "CLUSTER_CONFIG_SOURCE=FILE", "CONFIG_FILE="+path,
 		"CLUSTER_NODES= 10.0.0.1:7000, 10.0.0.2:7000,10.0.0.3:7000,10.0.0.1:7000,", "CLUSTER_MIN_PEERS=2",
-		"CLUSTER_SELF_ADDR=10.0.0.1:7000", "CLUSTER_TOKEN=t0ken", "CLUSTER_MAX_CLOCK_ERROR=20ms", "CLUSTER_ON_ABORT=hold",
+		"CLUSTER_SELF_ADDR=10.0.0.1:7000", "CLUSTER_TOKEN=t0ken", "CLUSTER_MAX_CLOCK_ERROR=20ms", "CLUSTER_ON_ABORT=hold", "CLUSTER_ISOLATION_GRACE=5s",
 		"TARGET_URL=http://t/", "LOAD_MODEL_TYPE=Rps", "CLIENT_CERT_PATH="+path, "CLIENT_KEY_PATH="+path)
 	if want := []string{"10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000"}; !slices.Equal(s.Cluster.Nodes, want) {
 		t.Errorf("nodes %q, want %q", s.Cluster.Nodes, want)
 	}
 	if s.Source.Kind != "file" || s.Cluster.Expect != 3 || s.Cluster.AdvertiseAddr != "10.0.0.1:7000" ||
-		s.Cluster.Token.Reveal() != "t0ken" || s.Cluster.MaxClockError != 20*time.Millisecond ||
+		s.Cluster.Token.Reveal() != "t0ken" || s.Cluster.MaxClockError != 20*time.Millisecond || s.Cluster.IsolationGrace != 5*time.Second ||
 		s.Cluster.OnAbort != "hold" || s.Run.EngineMode != "child" {
 		t.Errorf("wrong values: %+v", s.Cluster)
 	}
@@ -317,8 +333,15 @@ func TestWarnings(t *testing.T) {
 		{[]string{"CLUSTER_NODES=a:1", "CLUSTER_CONFIG_SOURCE=none"}, "without CLUSTER_ENABLED=true these have no effect: CLUSTER_NODES, CLUSTER_CONFIG_SOURCE"},
 		{[]string{"CLUSTER_ENABLE=true"}, "CLUSTER_ENABLE is not a variable of volley"},
 		{[]string{"JSON_PAYLOAD={}"}, "JSON_PAYLOAD has no effect without SEND_JSON=true"},
+		{[]string{"GCS_CONFIG_BUCKET=b", "GCS_CONFIG_OBJECT=o", "CONSUL_CONFIG_KEY=k"}, "without CLUSTER_ENABLED=true these have no effect: GCS_CONFIG_BUCKET, GCS_CONFIG_OBJECT, CONSUL_CONFIG_KEY"},
+		{append(cluster, "CONFIG_FILE=plan.yaml"), "CONFIG_FILE has no effect with CLUSTER_CONFIG_SOURCE=none"},
+		{append(cluster, "CONSUL_CONFIG_KEY=k"), "CONSUL_CONFIG_KEY has no effect with CLUSTER_CONFIG_SOURCE=none"},
+		{append(cluster, "CLUSTER_CONFIG_SOURCE=consul-kv", "GCS_CONFIG_BUCKET=b"), "GCS_CONFIG_BUCKET has no effect with CLUSTER_CONFIG_SOURCE=consul-kv"},
+		{append(cluster, "CLUSTER_CONFIG_SOURCE=file", "CONFIG_FILE=settings_test.go", "GCS_CONFIG_OBJECT=o"), "GCS_CONFIG_OBJECT has no effect with CLUSTER_CONFIG_SOURCE=file"},
 		{append(cluster, "ENGINE_MODE=inproc"), "ENGINE_MODE=inproc in a cluster"},
 		{append(cluster, "CLUSTER_EXPECT=3"), "CLUSTER_EXPECT=3, but CLUSTER_NODES lists 0"},
+		{append(cluster, "DISCOVERY_MODE=gce", "CLUSTER_EXPECT=3", "CLUSTER_NODES=a:1"), "CLUSTER_NODES has no effect with DISCOVERY_MODE=gce"},
+		{append(cluster, "DISCOVERY_MODE=dns", "CLUSTER_EXPECT=3", "CLUSTER_NODES=a", "GCE_LABEL=k=v"), "GCE_LABEL has no effect with DISCOVERY_MODE=dns"},
 	} {
 		t.Run(strings.Join(test.vars, " "), func(t *testing.T) {
 			_, warnings := loadOK(t, test.vars...)
@@ -474,6 +497,13 @@ func TestLogValueIsTheEffectiveConfiguration(t *testing.T) {
 			t.Errorf("%s logged as %v, want %v", name, line.Env[name], want)
 		}
 	}
+	var given []string
+	for _, attr := range s.Given().Group() {
+		given = append(given, attr.String())
+	}
+	if got, want := strings.Join(given, " "), "PORT=81 API_AUTH_TOKEN=<secret> TARGET_URL=http://<secret>@h/p?<secret> CUSTOM_HEADERS=<secret> MIN_RPS=3"; got != want {
+		t.Errorf("given: %s, want %s", got, want)
+	}
 	if _, shown := line.Env["MAX_RPS"]; shown || strings.Contains(log.String(), "hunter2") {
 		t.Errorf("unset or secret values show: %s", log.String())
 	}
@@ -492,7 +522,7 @@ func TestTable(t *testing.T) {
 	for name, want := range map[string]string{
 		"CLUSTER_START_DELAY":   "3s how far ahead",
 		"API_AUTH_TOKEN":        "- yes bearer token",
-		"RENDEZVOUS":            "- not in this version:",
+		"RENDEZVOUS":            "- gs://bucket/prefix: where",
 		"METRIC_NAMESPACE":      "volley prefix of",
 		"CLUSTER_CONFIG_SOURCE": "- gcs, consul-kv,",
 	} {
@@ -500,7 +530,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: %q, want it to begin %q", name, got, want)
 		}
 	}
-	for _, spec := range []any{&Settings{}, &laterVariables{}} {
+	for _, spec := range []any{&Settings{}, &deprecatedVariables{}} {
 		for _, v := range variablesOf(spec) {
 			if rows[v.name] == nil || v.tag.Get("desc") == "" {
 				t.Errorf("%s has no row or no meaning", v.name)

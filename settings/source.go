@@ -9,10 +9,13 @@ import (
 const defaultConsul = "http://127.0.0.1:8500"
 
 func (c *checker) checkSource(s *Settings) {
-	c.checkGCSEndpoint(s.Source.GCSEndpoint)
+	c.checkCredentialed("GCS_ENDPOINT", s.Source.GCSEndpoint, "https://host/storage/v1/")
 	if !s.Cluster.Enabled || c.bad["CLUSTER_CONFIG_SOURCE"] {
 		return
 	}
+	c.warnOtherSources(s)
+	c.refuseUnless(!s.Source.Watch || s.Source.Kind != "none", "CLUSTER_CONFIG_WATCH",
+		"there is nothing to follow with CLUSTER_CONFIG_SOURCE=none: want false, or the source gcs, consul-kv or file")
 	switch s.Source.Kind {
 	case "":
 		c.refuse("CLUSTER_CONFIG_SOURCE", "not set, and a cluster needs it: want gcs, consul-kv, file or none")
@@ -25,6 +28,15 @@ func (c *checker) checkSource(s *Settings) {
 	}
 }
 
+// warnOtherSources names what is set for a source that is not the one.
+func (c *checker) warnOtherSources(s *Settings) {
+	for _, v := range [][2]string{{"CONFIG_FILE", "file"}, {"GCS_CONFIG_BUCKET", "gcs"}, {"GCS_CONFIG_OBJECT", "gcs"}, {"CONSUL_CONFIG_KEY", "consul-kv"}} {
+		if name, source := v[0], v[1]; s.IsSet(name) && s.Source.Kind != "" && s.Source.Kind != source {
+			c.warn("%s has no effect with CLUSTER_CONFIG_SOURCE=%s", name, s.Source.Kind)
+		}
+	}
+}
+
 func (c *checker) checkConfigFile(path string) {
 	if path == "" {
 		c.refuse("CONFIG_FILE", "not set, and CLUSTER_CONFIG_SOURCE=file needs it on every node: want the path of a plan")
@@ -33,20 +45,20 @@ func (c *checker) checkConfigFile(path string) {
 	c.checkReadable("CONFIG_FILE", path)
 }
 
-// checkGCSEndpoint refuses an endpoint to which credentials would travel in
+// checkCredentialed refuses an endpoint to which credentials would travel in
 // the clear over the Internet. What a host name stands for is known only when
 // it is dialled.
-func (c *checker) checkGCSEndpoint(endpoint string) {
+func (c *checker) checkCredentialed(name, endpoint, such string) {
 	if endpoint == "" {
 		return
 	}
 	base, err := url.Parse(endpoint)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		c.refuse("GCS_ENDPOINT", "want a URL such as https://host/storage/v1/")
+		c.refuse(name, "want a URL such as %s", such)
 		return
 	}
 	ip, err := netip.ParseAddr(base.Hostname())
-	c.refuseUnless(base.Scheme == "https" || err != nil || private(ip), "GCS_ENDPOINT",
+	c.refuseUnless(base.Scheme == "https" || err != nil || private(ip), name,
 		"plain http only goes to loopback and private addresses: want https")
 }
 
@@ -68,6 +80,7 @@ func (c *checker) checkConsul(s *Settings) {
 			c.checkReadable(name, files[name])
 		}
 	}
+	c.checkFolder("CONSUL_CAPATH", consul.CAPath)
 	c.checkAllOrNone(map[string]string{"CONSUL_CLIENT_CERT": consul.ClientCert, "CONSUL_CLIENT_KEY": consul.ClientKey},
 		"CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY")
 }

@@ -27,8 +27,8 @@ type Group struct {
 	Variables []Variable
 }
 
-// laterGroup holds what this version knows and does not execute.
-const laterGroup = "Later"
+// deprecatedGroup holds what this version knows and does not heed.
+const deprecatedGroup = "Deprecated"
 
 // Groups lists every variable, generated from the structs that Load fills.
 func Groups() []Group {
@@ -40,7 +40,7 @@ func Groups() []Group {
 			groups = append(groups, groupOf(field.Name, walk(all.Field(i), nil)))
 		}
 	}
-	return append(groups, groupOf(laterGroup, variablesOf(&laterVariables{})))
+	return append(groups, groupOf(deprecatedGroup, variablesOf(&deprecatedVariables{})))
 }
 
 func groupOf(name string, variables []variable) Group {
@@ -50,11 +50,8 @@ func groupOf(name string, variables []variable) Group {
 			Name: v.name, Default: v.tag.Get("default"), Meaning: v.tag.Get("desc"),
 			Accepts: strings.TrimPrefix(v.accepted(), "want "), Secret: v.secret(),
 		}
-		switch {
-		case v.tag.Get("deprecated") != "":
+		if v.tag.Get("deprecated") != "" {
 			row.Meaning = "deprecated: " + row.Meaning
-		case name == laterGroup:
-			row.Meaning = "not in this version: " + row.Meaning
 		}
 		g.Variables = append(g.Variables, row)
 	}
@@ -92,9 +89,17 @@ func writeRow(w io.Writer, v Variable) {
 
 // LogValue is the effective configuration by variable name, without what is
 // unset, secrets masked.
-func (s Settings) LogValue() slog.Value {
+func (s Settings) LogValue() slog.Value { return s.logged(func(string) bool { return true }) }
+
+// Given is that part of LogValue that the environment has said.
+func (s Settings) Given() slog.Value { return s.logged(s.IsSet) }
+
+func (s Settings) logged(which func(variable string) bool) slog.Value {
 	var attrs []slog.Attr
 	for _, v := range variablesOf(&s) {
+		if !which(v.name) {
+			continue
+		}
 		value := reflect.Indirect(v.value)
 		if !value.IsValid() {
 			continue

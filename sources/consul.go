@@ -44,22 +44,30 @@ func (c *Consul) Origin() string { return "consul-kv:" + c.config.Key }
 
 // Fetch reads the key's value, trying again until ctx ends while Consul is away.
 func (c *Consul) Fetch(ctx context.Context) (Document, error) {
-	var unknown time.Time // since when Consul has not known the token
+	var token tokenGrace
 	return c.patience.fetch(ctx, c.Origin(), c.config.OnRetry, func(ctx context.Context) (Document, error) {
 		doc, err := c.try(ctx)
-		cause := unknownToken(err)
-		if cause == nil {
-			unknown = time.Time{}
-			return doc, err
-		}
-		if unknown.IsZero() {
-			unknown = time.Now()
-		}
-		if time.Since(unknown) < unknownTokenGrace {
-			return Document{}, fail(ErrUnreachable, cause, "Consul does not know the token (CONSUL_HTTP_TOKEN), at least not yet")
-		}
-		return doc, err
+		return doc, token.soften(err)
 	})
+}
+
+// tokenGrace gives a server time to know a token.
+type tokenGrace struct{ unknown time.Time } // since when it has not known it
+
+// soften makes an unknown token an error that may pass, for a while.
+func (g *tokenGrace) soften(err error) error {
+	cause := unknownToken(err)
+	if cause == nil {
+		g.unknown = time.Time{}
+		return err
+	}
+	if g.unknown.IsZero() {
+		g.unknown = time.Now()
+	}
+	if time.Since(g.unknown) < unknownTokenGrace {
+		return fail(ErrUnreachable, cause, "Consul does not know the token (CONSUL_HTTP_TOKEN), at least not yet")
+	}
+	return err
 }
 
 // unknownTokenGrace is how long "ACL not found" is taken for the answer of a
@@ -80,17 +88,26 @@ func (c *Consul) try(ctx context.Context) (Document, error) {
 	if err != nil {
 		return Document{}, c.explain(err)
 	}
+	return c.document(pair, meta)
+}
+
+// document is what an answer of the KV store holds.
+func (c *Consul) document(pair *api.KVPair, meta *api.QueryMeta) (Document, error) {
 	if pair == nil {
 		return Document{}, c.missing(meta)
 	}
+	doc := Document{Origin: c.Origin(), Revision: revisionOf(pair)}
 	if len(pair.Value) == 0 {
-		return Document{}, fail(ErrEmpty, nil, "the key is there but has no value; store the plan with: consul kv put %s @config.yaml", c.config.Key)
+		return doc, fail(ErrEmpty, nil, "the key is there but has no value; store the plan with: consul kv put %s @config.yaml", c.config.Key)
 	}
 	if err := checkContent(pair.Value); err != nil {
-		return Document{}, err
+		return doc, err
 	}
-	return Document{Bytes: pair.Value, Origin: c.Origin(), Revision: strconv.FormatUint(pair.ModifyIndex, 10)}, nil
+	doc.Bytes = pair.Value
+	return doc, nil
 }
+
+func revisionOf(pair *api.KVPair) string { return strconv.FormatUint(pair.ModifyIndex, 10) }
 
 // missing explains an answer without a value: Consul's rules may have emptied it.
 func (c *Consul) missing(meta *api.QueryMeta) error {
@@ -102,6 +119,14 @@ func (c *Consul) missing(meta *api.QueryMeta) error {
 
 func (c *Consul) policy() string {
 	return fmt.Sprintf("the token (CONSUL_HTTP_TOKEN) needs the policy: key %q { policy = \"read\" }", c.config.Key)
+}
+
+// explained is explain for a call that may have succeeded.
+func (c *Consul) explained(err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.explain(err)
 }
 
 // explain gives an error of the Consul client its kind.

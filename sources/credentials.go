@@ -14,7 +14,11 @@ import (
 // Google's machines the search probes for a metadata server that is not there.
 const credentialsLimit = 8 * time.Second
 
-const readOnly = "https://www.googleapis.com/auth/devstorage.read_only"
+// Scopes of the access token: of who only reads, and of who writes, too.
+const (
+	readOnly  = "https://www.googleapis.com/auth/devstorage.read_only"
+	readWrite = "https://www.googleapis.com/auth/devstorage.read_write"
+)
 
 const adcAdvice = "Application Default Credentials are looked for in the file that GOOGLE_APPLICATION_CREDENTIALS names, " +
 	"then where `gcloud auth application-default login` leaves them, then at the metadata server of GCE and Cloud Run " +
@@ -28,38 +32,38 @@ type search struct {
 	err   error
 }
 
-func newSearch() *search {
+func newSearch(scope string) *search {
 	s := &search{done: make(chan struct{})}
-	go func() { // ends by itself; GCS.Close waits for it
+	go func() { // ends by itself; Close waits for it
 		defer close(s.done)
-		s.creds, s.err = credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{readOnly}})
+		s.creds, s.err = credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{scope}})
 	}()
 	return s
 }
 
 // running returns the search that is going on or has found something, or a new one.
-func (g *GCS) running() *search {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.search != nil {
+func (c *connection) running() *search {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.search != nil {
 		select {
-		case <-g.search.done:
-			if g.search.err == nil {
-				return g.search
+		case <-c.search.done:
+			if c.search.err == nil {
+				return c.search
 			}
 		default:
-			return g.search
+			return c.search
 		}
 	}
-	g.search = newSearch()
-	return g.search
+	c.search = newSearch(c.scope)
+	return c.search
 }
 
 // authorise finds credentials and sees that they yield a token.
-func (g *GCS) authorise(ctx context.Context) (*auth.Credentials, error) {
+func (c *connection) authorise(ctx context.Context) (*auth.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, credentialsLimit)
 	defer cancel()
-	search := g.running()
+	search := c.running()
 	select {
 	case <-search.done:
 	case <-ctx.Done():

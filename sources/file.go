@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,14 +27,17 @@ func NewFile(path string) (File, error) {
 
 // Fetch reads the file once; nothing is tried again.
 func (f File) Fetch(ctx context.Context) (Document, error) {
-	doc, err := f.read(ctx)
+	doc, err := f.read(ctx, false)
 	if err != nil {
-		return Document{}, fmt.Errorf("fetch %s: %w", f.Path, err)
+		return doc, fmt.Errorf("fetch %s: %w", f.Path, err)
 	}
 	return doc, nil
 }
 
-func (f File) read(ctx context.Context) (Document, error) {
+// readPlain reads a file that can be read again and again.
+func (f File) readPlain(ctx context.Context) (Document, error) { return f.read(ctx, true) }
+
+func (f File) read(ctx context.Context, plain bool) (Document, error) {
 	if err := ctx.Err(); err != nil {
 		return Document{}, f.explain(ctx, err)
 	}
@@ -50,19 +54,24 @@ func (f File) read(ctx context.Context) (Document, error) {
 	if info.IsDir() {
 		return Document{}, fail(ErrRefused, nil, "it is a directory, want a file with a plan")
 	}
+	if plain && !info.Mode().IsRegular() {
+		return Document{}, fail(ErrRefused, nil, "it is no regular file, and so cannot be watched (CLUSTER_CONFIG_WATCH)")
+	}
 	interrupt := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
 	defer interrupt()
 	content, err := io.ReadAll(io.LimitReader(file, MaxDocument+1))
 	if err != nil {
 		return Document{}, f.explain(ctx, err)
 	}
+	doc := Document{Origin: f.Path, Revision: fmt.Sprintf("sha256:%x", sha256.Sum256(content))}
 	if len(content) > MaxDocument {
-		return Document{}, tooLarge(max(info.Size(), int64(len(content))))
+		return doc, tooLarge(max(info.Size(), int64(len(content))))
 	}
 	if err := checkContent(content); err != nil {
-		return Document{}, err
+		return doc, err
 	}
-	return Document{Bytes: content, Origin: f.Path, Revision: info.ModTime().UTC().Format(time.RFC3339Nano)}, nil
+	doc.Bytes = content
+	return doc, nil
 }
 
 // explain gives an error its kind.

@@ -5,18 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
-	"cloud.google.com/go/auth/httptransport"
 	"cloud.google.com/go/storage"
-	"google.golang.org/api/googleapi"
-	"google.golang.org/api/option"
 )
 
 // GCSConfig describes a document in Google Cloud Storage.
@@ -36,14 +28,9 @@ type GCSConfig struct {
 // GCS is a document in Google Cloud Storage. Its connections are its own: no
 // setting of the load's HTTP client is in them. Close it after the last Fetch.
 type GCS struct {
-	config    GCSConfig
-	base      *url.URL
-	transport *http.Transport
-	patience  patience
-
-	mu     sync.Mutex
-	search *search         // for credentials, the latest
-	client *storage.Client // once there are credentials
+	*connection
+	config   GCSConfig
+	patience patience
 }
 
 // NewGCS returns the source of one object. It asks nobody yet, not even for credentials.
@@ -51,21 +38,11 @@ func NewGCS(config GCSConfig) (*GCS, error) {
 	if err := checkNames(config.Bucket, config.Object); err != nil {
 		return nil, fmt.Errorf("gcs source: %w", err)
 	}
-	if config.Endpoint != "" && config.EmulatorHost != "" {
-		return nil, errors.New("gcs source: GCS_ENDPOINT (with credentials) and STORAGE_EMULATOR_HOST (without) are both set, want one of them")
-	}
-	base := &url.URL{Scheme: "https", Host: "storage.googleapis.com", Path: "/" + jsonAPI}
-	var err error
-	switch {
-	case config.EmulatorHost != "":
-		base, err = parseEmulator(config.EmulatorHost)
-	case config.Endpoint != "":
-		base, err = parseEndpoint(config.Endpoint)
-	}
+	c, err := newConnection(config.Endpoint, config.EmulatorHost, readOnly)
 	if err != nil {
 		return nil, fmt.Errorf("gcs source: %w", err)
 	}
-	return &GCS{config: config, base: base, transport: transportTo(base, config.EmulatorHost != ""), patience: defaultPatience()}, nil
+	return &GCS{connection: c, config: config, patience: defaultPatience()}, nil
 }
 
 func checkNames(bucket, object string) error {
@@ -78,19 +55,6 @@ func checkNames(bucket, object string) error {
 	return nil
 }
 
-// transportTo makes the connections to base; those in the clear only inside.
-func transportTo(base *url.URL, emulator bool) *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
-	transport := &http.Transport{TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true}
-	if base.Scheme == "https" {
-		transport.Proxy = http.ProxyFromEnvironment // as Google's own clients do
-	} else if !emulator {
-		dialer.Control = onlyInternal
-	}
-	transport.DialContext = dialer.DialContext
-	return transport
-}
-
 // Origin is what the documents' Origin will be.
 func (g *GCS) Origin() string { return "gs://" + g.config.Bucket + "/" + g.config.Object }
 
@@ -99,38 +63,32 @@ func (g *GCS) Fetch(ctx context.Context) (Document, error) {
 	return g.patience.fetch(ctx, g.Origin(), g.config.OnRetry, g.try)
 }
 
-// Close ends idle connections and waits, a few seconds at most, for a search
-// for credentials that is still going on.
-func (g *GCS) Close() error {
-	g.mu.Lock()
-	search, client := g.search, g.client
-	g.client = nil
-	g.mu.Unlock()
-	if search != nil {
-		<-search.done
-	}
-	defer g.transport.CloseIdleConnections()
-	if client != nil {
-		return client.Close()
-	}
-	return nil
-}
+func (g *GCS) try(ctx context.Context) (Document, error) { return g.tryUnless(ctx, 0) }
 
-func (g *GCS) try(ctx context.Context) (Document, error) {
+// tryUnless reads the object unless its generation is the one known; 0 is none.
+func (g *GCS) tryUnless(ctx context.Context, known int64) (Document, error) {
 	client, err := g.connect(ctx)
 	if err != nil {
 		return Document{}, err
 	}
 	bucket := client.Bucket(g.config.Bucket)
-	attrs, err := bucket.Object(g.config.Object).Attrs(ctx)
+	handle := bucket.Object(g.config.Object)
+	if known != 0 {
+		handle = handle.If(storage.Conditions{GenerationNotMatch: known})
+	}
+	attrs, err := handle.Attrs(ctx)
 	if errors.Is(err, storage.ErrObjectNotExist) {
 		return Document{}, g.missing(ctx, bucket, err)
 	}
 	if err != nil {
 		return Document{}, g.explain(err)
 	}
+	doc := Document{Origin: g.Origin(), Revision: strconv.FormatInt(attrs.Generation, 10)}
+	if attrs.Generation == known {
+		return doc, nil
+	}
 	if attrs.Size > MaxDocument {
-		return Document{}, tooLarge(attrs.Size)
+		return doc, tooLarge(attrs.Size)
 	}
 	content, err := read(ctx, bucket.Object(g.config.Object).Generation(attrs.Generation))
 	if errors.Is(err, storage.ErrObjectNotExist) {
@@ -140,9 +98,10 @@ func (g *GCS) try(ctx context.Context) (Document, error) {
 		return Document{}, g.explain(err)
 	}
 	if err := checkContent(content); err != nil {
-		return Document{}, err
+		return doc, err
 	}
-	return Document{Bytes: content, Origin: g.Origin(), Revision: strconv.FormatInt(attrs.Generation, 10)}, nil
+	doc.Bytes = content
+	return doc, nil
 }
 
 // read reads one generation, and a byte more than a document may have, at most.
@@ -154,53 +113,6 @@ func read(ctx context.Context, object *storage.ObjectHandle) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(reader, MaxDocument+1))
 	return content, errors.Join(err, reader.Close())
 }
-
-// connect returns the client, making it if there is none yet.
-func (g *GCS) connect(ctx context.Context) (*storage.Client, error) {
-	g.mu.Lock()
-	client := g.client
-	g.mu.Unlock()
-	if client != nil {
-		return client, nil
-	}
-	options, err := g.options(ctx)
-	if err != nil {
-		return nil, err
-	}
-	client, err = storage.NewClient(ctx, options...)
-	if err != nil {
-		return nil, fail(ErrRefused, err, "the storage client cannot be made")
-	}
-	client.SetRetry(storage.WithPolicy(storage.RetryNever)) // patience does it, and says so
-	g.mu.Lock()
-	g.client = client
-	g.mu.Unlock()
-	return client, nil
-}
-
-// options leave the storage library nothing to decide by itself: it would read
-// STORAGE_EMULATOR_HOST and search for credentials without a limit.
-func (g *GCS) options(ctx context.Context) ([]option.ClientOption, error) {
-	options := []option.ClientOption{storage.WithJSONReads(), option.WithEndpoint(g.base.String())}
-	if g.config.EmulatorHost != "" {
-		plain := &http.Client{Transport: g.transport, CheckRedirect: stay}
-		return append(options, option.WithoutAuthentication(), option.WithHTTPClient(plain)), nil
-	}
-	creds, err := g.authorise(ctx)
-	if err != nil {
-		return nil, err
-	}
-	client, err := httptransport.NewClient(&httptransport.Options{Credentials: creds, BaseRoundTripper: g.transport,
-		DisableTelemetry: true, Headers: http.Header{}})
-	if err != nil {
-		return nil, fail(ErrCredentials, err, "the client with credentials cannot be made")
-	}
-	client.CheckRedirect = stay
-	return append(options, option.WithAuthCredentials(creds), option.WithHTTPClient(client)), nil
-}
-
-// stay follows no redirect: the token would go along to wherever it leads.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // missing explains a 404, which a missing bucket gives as well, as far as we
 // may look: seeing a bucket takes a permission that reading an object does not.
@@ -220,23 +132,6 @@ func (g *GCS) missing(ctx context.Context, bucket *storage.BucketHandle, cause e
 
 // explain gives an error of the storage client its kind.
 func (g *GCS) explain(err error) error {
-	var public *publicAddressError
-	var answer *googleapi.Error
-	if errors.As(err, &public) {
-		return fail(ErrRefused, err, "no connection is made")
-	}
-	if !errors.As(err, &answer) {
-		return explainTransport(err, "Google Cloud Storage at "+g.base.Host)
-	}
-	switch {
-	case answer.Code == http.StatusForbidden:
-		return fail(ErrForbidden, err, "grant the role roles/storage.objectViewer on bucket %q (a missing object %q looks the same without storage.objects.list)",
-			g.config.Bucket, g.config.Object)
-	case answer.Code == http.StatusUnauthorized:
-		return fail(ErrCredentials, err, "the server does not accept them; %s", adcAdvice)
-	case temporary(answer.Code):
-		return fail(ErrUnreachable, err, "Google Cloud Storage at %s answers but cannot serve", g.base.Host)
-	default:
-		return fail(ErrRefused, err, "Google Cloud Storage at %s refuses the request", g.base.Host)
-	}
+	return g.explained(err, fmt.Sprintf("grant the role roles/storage.objectViewer on bucket %q (a missing object %q looks the same without storage.objects.list)",
+		g.config.Bucket, g.config.Object))
 }

@@ -22,10 +22,16 @@ func defaultPatience() patience {
 	return patience{attempt: 10 * time.Second, first: 200 * time.Millisecond, most: time.Second, total: 30 * time.Second}
 }
 
-// fetch calls try until it succeeds, fails for good, or ctx ends, and says in
-// its error which fetch failed, after how many tries, and the last cause.
-// onRetry, if there is one, hears of every failure that is tried again.
+// fetch is persist for a document: what is wrong for good may come with the
+// document's origin and revision.
 func (p patience) fetch(ctx context.Context, origin string, onRetry func(error), try func(context.Context) (Document, error)) (Document, error) {
+	return persist(ctx, p, "fetch "+origin, onRetry, try)
+}
+
+// persist calls try until it succeeds, fails for good, or ctx ends, and says in
+// its error what failed, after how many tries, and the last cause.
+// onRetry, if there is one, hears of every failure that is tried again.
+func persist[T any](ctx context.Context, p patience, what string, onRetry func(error), try func(context.Context) (T, error)) (out T, err error) {
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.total)
@@ -34,37 +40,37 @@ func (p patience) fetch(ctx context.Context, origin string, onRetry func(error),
 	started := time.Now()
 	var last error
 	for tries := 1; ; tries++ {
-		doc, err := p.once(ctx, try)
+		got, err := once(ctx, p.attempt, try)
 		if err == nil {
-			return doc, nil
+			return got, nil
 		}
 		if Permanent(err) && !errors.Is(ctx.Err(), context.Canceled) {
-			return Document{}, fmt.Errorf("fetch %s: %w", origin, err)
+			return got, fmt.Errorf("%s: %w", what, err)
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err // a try that ctx cut short knows less than the one before
 		}
 		if ctx.Err() == nil {
 			if onRetry != nil {
-				onRetry(fmt.Errorf("fetch %s: %w", origin, err))
+				onRetry(fmt.Errorf("%s: %w", what, err))
 			}
 			sleep(ctx, p.wait(tries))
 		}
 		if ctx.Err() != nil {
-			return Document{}, fmt.Errorf("fetch %s: %w", origin, gaveUp(ctx, last, tries, time.Since(started)))
+			return out, fmt.Errorf("%s: %w", what, gaveUp(ctx, last, tries, time.Since(started)))
 		}
 	}
 }
 
 // once is one try, within its own limit.
-func (p patience) once(ctx context.Context, try func(context.Context) (Document, error)) (Document, error) {
-	limited, cancel := context.WithTimeout(ctx, p.attempt)
+func once[T any](ctx context.Context, limit time.Duration, try func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	doc, err := try(limited)
+	got, err := try(limited)
 	if err != nil && !Permanent(err) && limited.Err() != nil && !errors.Is(err, ErrTimeout) {
-		return Document{}, fail(ErrTimeout, err, "the server was asked and did not answer")
+		err = fail(ErrTimeout, err, "the server was asked and did not answer")
 	}
-	return doc, err
+	return got, err
 }
 
 // gaveUp is the error of a fetch that ctx ended.

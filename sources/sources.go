@@ -1,10 +1,13 @@
-// Package sources fetches a plan document from where it is kept: a local file,
-// an object in Google Cloud Storage, a key in Consul's KV store.
+// Package sources fetches a plan document from where it is kept, and watches it
+// there: a local file, an object in Google Cloud Storage, a key in Consul's KV store.
+// Store is the other way round: objects in Google Cloud Storage that are written,
+// listed and read, for results.
 //
 // A document is bytes, their origin and their revision; what they mean is none
 // of this package's business. Every Fetch takes a context and returns soon
 // after it ends. What may pass by itself (no connection, no answer, a server
-// error) is tried again until then; everything else ends the fetch at once.
+// error) is tried again until then; everything else ends the fetch at once. A
+// document that is refused for what it holds has its revision, and no bytes.
 //
 // The package reads no environment. Two libraries below it do, as their users
 // expect of them: Google's for Application Default Credentials and proxies,
@@ -27,11 +30,11 @@ type Document struct {
 	// Origin names the place: a path, "gs://bucket/object" or "consul-kv:key".
 	Origin string
 	// Revision changes whenever the content does: the GCS generation, Consul's
-	// ModifyIndex, a file's modification time (RFC 3339, UTC, with nanoseconds).
+	// ModifyIndex, a file's hash ("sha256:…"), which is the same on every node.
 	Revision string
 }
 
-// Kinds of failure. An error of Fetch is exactly one of them (errors.Is), or
+// Kinds of failure. An error of Fetch, or of a Store, is exactly one of them (errors.Is), or
 // context.Canceled if its context was cancelled.
 var (
 	// ErrNotFound: there is no such file, object or key.
@@ -50,12 +53,14 @@ var (
 	ErrUnreachable = errors.New("unreachable")
 	// ErrTimeout: the server was reached but did not answer in time.
 	ErrTimeout = errors.New("no answer in time")
+	// ErrExists: an object that was to be new is there already (see Store).
+	ErrExists = errors.New("it exists already")
 )
 
 // Permanent reports whether another try of the same fetch can only fail in the
 // same way until somebody changes something.
 func Permanent(err error) bool {
-	for _, kind := range []error{ErrNotFound, ErrForbidden, ErrTooLarge, ErrEmpty, ErrCredentials, ErrRefused} {
+	for _, kind := range []error{ErrNotFound, ErrForbidden, ErrTooLarge, ErrEmpty, ErrCredentials, ErrRefused, ErrExists} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -54,8 +54,10 @@ func TestSources(t *testing.T) {
 			t.Run("too large", b.testTooLarge)
 			t.Run("slow beyond the deadline", b.testSlow)
 			t.Run("cancelled", b.testCancelled)
+			t.Run("watched", b.testWatch)
 			if b.away != nil {
 				t.Run("server away", b.testAway)
+				t.Run("server away while watched", b.testWatchAway)
 				t.Run("server away, then back", b.testBack)
 			}
 		})

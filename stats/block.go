@@ -17,7 +17,7 @@ type block struct {
 	errors                       [errorKinds]int64
 	examples                     [errorKinds]string
 	unresolved, extractions      int64
-	drops                        [DropEnd + 1]int64
+	drops                        [DropIsolated + 1]int64
 	downgrades, lookupFailures   int64
 	latencyOK, scheduleLag       dense
 	phases                       [phaseCount]dense
@@ -34,6 +34,7 @@ type block struct {
 // stepBlock is a step's part of a block.
 type stepBlock struct {
 	requests, succeeded, errors, retried int64
+	superseded, extra                    int64
 	assertionsPassed, assertionsFailed   int64
 	noStatus                             int64
 	// status is allocated with the first response: a plan may have many steps
@@ -74,6 +75,8 @@ func (b *block) arrived(a Arrival) {
 func (b *block) request(slot int, sm *Sample) {
 	st := &b.steps[slot]
 	st.requests++
+	st.superseded += one(sm.Superseded)
+	st.extra += one(sm.Superseded || sm.Partial && (sm.Complete || sm.Kind != ErrNone)) // else it was interrupted
 	st.assertionsPassed += int64(sm.AssertionsPassed)
 	st.assertionsFailed += int64(sm.AssertionsFailed)
 	st.countStatus(sm.Status)
@@ -205,6 +208,7 @@ func (b *block) drainInto(s *Summary) {
 	s.DroppedThinking += b.drops[DropThinking]
 	s.DroppedWaiting += b.drops[DropWaiting]
 	s.DroppedEnd += b.drops[DropEnd]
+	s.DroppedIsolated += b.drops[DropIsolated]
 	s.Downgrades += b.downgrades
 	s.LookupFailures += b.lookupFailures
 	s.keepExamples(&b.examples)
@@ -236,6 +240,8 @@ func (st *stepBlock) drainInto(s *Summary, to *StepStats) {
 	to.Succeeded += st.succeeded
 	to.Errors += st.errors
 	to.Retried += st.retried
+	to.Superseded += st.superseded
+	to.Extra += st.extra
 	to.AssertionsPassed += st.assertionsPassed
 	to.AssertionsFailed += st.assertionsFailed
 	to.NoStatus += st.noStatus

@@ -21,6 +21,7 @@ type NodeState struct {
 	DeliveryAttempts []DeliveryAttempts
 	ClockOffsets     map[string]time.Duration // by node, leader's clock less its own
 	ControlLag       time.Duration
+	ContactGap       time.Duration // the longest without word of a leader, or a leader's of a follower
 
 	Process ProcessState
 }
@@ -37,7 +38,7 @@ type ProcessState struct {
 }
 
 // DeliveryAttempts is how many tries to hand the config to Node had Result,
-// such as ok, timeout or refused.
+// ok, failed or refused.
 type DeliveryAttempts struct {
 	Node, Result string
 	N            int64
@@ -45,8 +46,8 @@ type DeliveryAttempts struct {
 
 // run emits the series that carry a run label.
 func (e *emitter) run(s *Summary) {
-	of := []string{s.Region, s.Tenant, s.NodeID, s.RunID}
-	with := func(label string) []string { return append([]string{label}, of...) }
+	of := e.ofRun(s)
+	with := func(label string) []string { return e.ofRun(s, label) }
 	e.counter("requests_total", s.Requests, of...)
 	if !s.Ended {
 		e.gauge("concurrent_requests", float64(s.InFlight), of...)
@@ -103,10 +104,10 @@ func errorCategory(kind ErrorKind) string {
 
 func (e *emitter) step(s *Summary, st *StepStats) {
 	of := func(label ...string) []string {
-		return append(append([]string{st.Scenario, st.Step}, label...), s.NodeID, s.RunID)
+		return e.ofPart(s, append([]string{st.Scenario, st.Step}, label...)...)
 	}
 	e.counter("scenario_steps_total", st.Succeeded, of("success")...)
-	e.counter("scenario_steps_total", st.Errors, of("failed")...)
+	e.counter("scenario_steps_total", st.Errors-st.Superseded, of("failed")...)
 	e.histogram("scenario_step_duration_seconds", &st.Service, of()...)
 	e.histogram("scenario_step_latency_seconds", &st.Latency, of()...)
 	e.counter("scenario_assertions_total", st.AssertionsPassed, of("passed")...)
@@ -117,10 +118,10 @@ func (e *emitter) step(s *Summary, st *StepStats) {
 }
 
 func (e *emitter) scenario(s *Summary, sc *ScenarioStats) {
-	e.counter("scenario_executions_total", sc.Succeeded, sc.Name, "success", s.NodeID, s.RunID)
-	e.counter("scenario_executions_total", sc.Failed, sc.Name, "failed", s.NodeID, s.RunID)
-	e.counter("scenario_requests_total", sc.Succeeded+sc.Failed, sc.Name, s.Tenant, s.NodeID, s.RunID)
-	e.histogram("scenario_duration_seconds", &sc.Duration, sc.Name, s.NodeID, s.RunID)
+	e.counter("scenario_executions_total", sc.Succeeded, e.ofPart(s, sc.Name, "success")...)
+	e.counter("scenario_executions_total", sc.Failed, e.ofPart(s, sc.Name, "failed")...)
+	e.counter("scenario_requests_total", sc.Succeeded+sc.Failed, e.ofPart(s, sc.Name, s.Tenant)...)
+	e.histogram("scenario_duration_seconds", &sc.Duration, e.ofPart(s, sc.Name)...)
 }
 
 // totals emits the counters of the process, over all its runs.
@@ -228,6 +229,7 @@ func (e *emitter) cluster(n NodeState) {
 	e.counter("raft_leader_changes_total", n.LeaderChanges)
 	e.gauge("raft_term", float64(n.Term))
 	e.gauge("control_lag_seconds", n.ControlLag.Seconds())
+	e.gauge("raft_contact_gap_seconds", n.ContactGap.Seconds())
 	for suffrage, count := range n.Members {
 		e.gauge("cluster_members", float64(count), suffrage)
 	}

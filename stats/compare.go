@@ -16,7 +16,10 @@ const MaxCompared = 5
 
 // Comparison is runs side by side; changes are against the first.
 type Comparison struct {
-	Schema  string         `json:"schema"`
+	Schema string `json:"schema"`
+	// Differ says first what makes figures hard to compare.
+	Differ  []string       `json:"differ,omitempty"`
+	Weighed *Weighed       `json:"weighed,omitempty"` // of two sides
 	Runs    []ComparedRun  `json:"runs"`
 	Figures []ComparedLine `json:"figures"`
 }
@@ -47,10 +50,10 @@ func Compare(results ...*Result) (*Comparison, error) {
 	if len(results) < 2 || len(results) > MaxCompared {
 		return nil, fmt.Errorf("compare results: they are of %d runs (accepted: 2 to %d)", len(results), MaxCompared)
 	}
-	c := &Comparison{Schema: ComparisonSchema}
+	c := &Comparison{Schema: ComparisonSchema, Differ: differ(results)}
 	for _, r := range results {
 		c.Runs = append(c.Runs, ComparedRun{
-			RunID: r.RunID, ConfigVersion: r.ConfigVersion, StartedAt: r.StartedAt, Nodes: len(r.Nodes),
+			RunID: r.Name(), ConfigVersion: r.ConfigVersion, StartedAt: r.StartedAt, Nodes: len(r.Nodes),
 			Verdict: r.Generator.Verdict, Thresholds: thresholdsText(r.Thresholds),
 		})
 	}
@@ -83,6 +86,53 @@ func Compare(results ...*Result) (*Comparison, error) {
 		c.Figures = append(c.Figures, out)
 	}
 	return c, nil
+}
+
+// CompareSides puts two sides of at least one run each side by side, the runs of
+// each merged, and weighs the change between them. Several runs of a side have to
+// be of one config.
+func CompareSides(before, after []*Result) (*Comparison, error) {
+	var columns []*Result
+	for _, runs := range [][]*Result{before, after} {
+		merged, err := MergeResults(runs...)
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, merged)
+	}
+	c, err := Compare(columns...)
+	if err != nil {
+		return nil, err
+	}
+	c.Weighed, err = weigh(before, after)
+	return c, err
+}
+
+// differ says in what runs differ from the first beside their figures.
+func differ(results []*Result) (out []string) {
+	first := results[0]
+	for i, r := range results[1:] {
+		one, other := "1", fmt.Sprint(i+2)
+		if r.ConfigVersion != first.ConfigVersion {
+			out = append(out, fmt.Sprintf("the configs differ, and so may what the figures mean: %s has %s, %s has %s",
+				one, cut(first.ConfigVersion, 19), other, cut(r.ConfigVersion, 19)))
+		}
+		if a, b := first.asked(), r.asked(); math.Abs(b-a) > 0.01*a {
+			out = append(out, fmt.Sprintf("the rates differ: %s was asked for %.1f/s, %s for %.1f/s", one, a, other, b))
+		}
+		if a, b := first.Generator.Verdict, r.Generator.Verdict; a != b || a != VerdictOK {
+			out = append(out, fmt.Sprintf("the generator did not keep up in every run: it was %s in %s, %s in %s", a, one, b, other))
+		}
+	}
+	return out
+}
+
+// asked is the mean rate that the curve asked for, 0 in a closed model.
+func (r *Result) asked() float64 {
+	if span := r.DurationS - r.WarmupS; r.Target.Iterations != nil && span > 0 {
+		return float64(*r.Target.Iterations) / span
+	}
+	return 0
 }
 
 func (l LateStarts) total() int64 { return l.NoWorker + l.CatchUp + l.Generator }
@@ -136,13 +186,12 @@ func (c *Comparison) WriteJSON(w io.Writer) error {
 // WriteText writes the comparison for a terminal, a column for each run.
 func (c *Comparison) WriteText(w io.Writer, colour bool) error {
 	p := &page{colour: colour}
-	same := true
-	for i, r := range c.Runs {
-		same = same && r.ConfigVersion == c.Runs[0].ConfigVersion
-		p.line(cell{fmt.Sprintf("%d  ", i+1), bold}, plain(fmt.Sprintf("run %s, %s, config %s, nodes: %d", cut(r.RunID, 40), startText(r.StartedAt), cut(r.ConfigVersion, 19), r.Nodes)))
+	for _, text := range c.Differ {
+		p.line(cell{text, yellow})
 	}
-	if !same {
-		p.line(cell{"the configs differ: so may what the figures mean", yellow})
+	c.Weighed.text(p)
+	for i, r := range c.Runs {
+		p.line(cell{fmt.Sprintf("%d  ", i+1), bold}, plain(fmt.Sprintf("run %s, %s, config %s, nodes: %d", cut(r.RunID, 40), startText(r.StartedAt), cut(r.ConfigVersion, 19), r.Nodes)))
 	}
 	p.gap()
 	rows := [][]cell{heads("")}

@@ -18,17 +18,25 @@ func newDescs(namespace string) descs {
 	add := func(name, help string, labels ...string) {
 		d[name] = prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
 	}
-	ofRun := []string{"region", "tenant", "node_id", "run_id"}
-	addRequests(add, ofRun)
-	addScenarios(add)
+	addRequests(add, "region", "tenant", "node_id", "run_id")
+	addScenarios(add, "node_id", "run_id")
+	merged := func(name, help string, labels ...string) {
+		add(mergedPrefix+name, "Of all nodes, on the leader. "+help, labels...)
+	}
+	addRequests(merged, "tenant", "run_id")
+	addScenarios(merged, "run_id")
 	addTotals(add)
 	addNode(add)
 	return d
 }
 
+// mergedPrefix begins the names of what a leader shows of all nodes: names of
+// their own, so that a sum over nodes counts nothing twice.
+const mergedPrefix = "cluster_"
+
 type addDesc func(name, help string, labels ...string)
 
-func addRequests(add addDesc, ofRun []string) {
+func addRequests(add addDesc, ofRun ...string) {
 	with := func(label string) []string { return append([]string{label}, ofRun...) }
 	add("requests_total", "HTTP requests: attempts and redirect hops.", ofRun...)
 	add("concurrent_requests", "Requests sent and not answered yet.", ofRun...)
@@ -39,8 +47,8 @@ func addRequests(add addDesc, ofRun []string) {
 	add("request_latency_seconds", "Latency counted from due to last byte read.", ofRun...)
 }
 
-func addScenarios(add addDesc) {
-	of := func(labels ...string) []string { return append(labels, "node_id", "run_id") }
+func addScenarios(add addDesc, ofRun ...string) {
+	of := func(labels ...string) []string { return append(labels, ofRun...) }
 	add("scenario_executions_total", "Completed iterations by outcome.", of("scenario", "status")...)
 	add("scenario_requests_total", "Completed iterations.", of("scenario", "tenant")...)
 	add("scenario_duration_seconds", "Duration of completed iterations, think time included.", of("scenario")...)
@@ -49,11 +57,11 @@ func addScenarios(add addDesc) {
 	add("scenario_step_latency_seconds", "Latency of a step, counted from due.", of("scenario", "step")...)
 	add("scenario_step_status_codes_total", "Responses of a step by status code.", of("scenario", "step", "status_code")...)
 	add("scenario_assertions_total", "Assertions by result.", of("scenario", "step", "result")...)
-	add("scenario_throughput_rps", "Completed iterations per second of the newest run.", "scenario")
-	add("concurrent_scenarios", "Iterations going on.")
 }
 
 func addTotals(add addDesc) {
+	add("scenario_throughput_rps", "Completed iterations per second of the newest run.", "scenario")
+	add("concurrent_scenarios", "Iterations going on.")
 	add("late_starts_total", "Arrivals started more than 1 ms after due, by cause.", "cause")
 	add("dropped_iterations_total", "Arrivals that were due and never started.")
 	add("schedule_lag_seconds", "Send less due time where a worker was free.")
@@ -84,7 +92,8 @@ func addNode(add addDesc) {
 	add("cluster_node_info", "1, with the node's state.", "node_id", "region", "state")
 	add("config_delivery_attempts_total", "Tries to hand the config to a node, by result.", "node", "result")
 	add("clock_offset_seconds", "The leader's clock less the node's.", "node")
-	add("control_lag_seconds", "How late the control process wakes up.")
+	add("control_lag_seconds", "How late the control process woke up at worst in the last 15 s.")
+	add("raft_contact_gap_seconds", "Longest time between two messages of the leader, or, on it, between two answers of a follower, since the newest run began.")
 	addProcess(add)
 }
 
@@ -99,9 +108,31 @@ func addProcess(add addDesc) {
 
 // emitter turns figures into metrics of the descs.
 type emitter struct {
-	descs descs
-	out   chan<- prometheus.Metric
+	descs  descs
+	out    chan<- prometheus.Metric
+	prefix string // of names: mergedPrefix for what is of all nodes
 }
+
+// merged is the emitter of what is of all nodes.
+func (e *emitter) merged() *emitter { return &emitter{e.descs, e.out, mergedPrefix} }
+
+// ofRun are the label values of a run's requests, after those of the series.
+func (e *emitter) ofRun(s *Summary, more ...string) []string {
+	if e.prefix == mergedPrefix {
+		return append(more, s.Tenant, s.RunID)
+	}
+	return append(more, s.Region, s.Tenant, s.NodeID, s.RunID)
+}
+
+// ofPart are those of a run's scenarios and steps.
+func (e *emitter) ofPart(s *Summary, more ...string) []string {
+	if e.prefix == mergedPrefix {
+		return append(more, s.RunID)
+	}
+	return append(more, s.NodeID, s.RunID)
+}
+
+func (e *emitter) desc(name string) *prometheus.Desc { return e.descs[e.prefix+name] }
 
 func (e *emitter) counter(name string, n int64, labels ...string) {
 	e.send(name, prometheus.CounterValue, float64(n), labels)
@@ -112,7 +143,7 @@ func (e *emitter) gauge(name string, v float64, labels ...string) {
 }
 
 func (e *emitter) send(name string, kind prometheus.ValueType, v float64, labels []string) {
-	e.out <- prometheus.MustNewConstMetric(e.descs[name], kind, v, printable(labels)...)
+	e.out <- prometheus.MustNewConstMetric(e.desc(name), kind, v, printable(labels)...)
 }
 
 // printable makes label values that Prometheus accepts: node names come from
@@ -130,16 +161,16 @@ func buckets() []float64 {
 	return []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 }
 
-// nativeSchema gives 8 buckets to each power of two, 9 % wide.
-const nativeSchema = 3
+// NativeSchema of the histograms gives 8 buckets to each power of two, 9 % wide.
+const NativeSchema = 3
 
 func (e *emitter) histogram(name string, h *Histogram, labels ...string) {
 	labels = printable(labels)
-	desc, count, sum := e.descs[name], uint64(h.count), h.sum()/float64(time.Second)
-	zero, native := h.nativeBuckets()
+	desc, count, sum := e.desc(name), uint64(h.count), h.Seconds()
+	zero, native := h.Native()
 	e.out <- bothForms{
 		Metric: prometheus.MustNewConstHistogram(desc, count, sum, h.classicBuckets(), labels...),
-		native: prometheus.MustNewConstNativeHistogram(desc, count, sum, native, nil, zero, nativeSchema,
+		native: prometheus.MustNewConstNativeHistogram(desc, count, sum, native, nil, zero, NativeSchema,
 			prometheus.DefNativeHistogramZeroThreshold, time.Time{}, labels...),
 	}
 }
@@ -148,27 +179,34 @@ func (e *emitter) histogram(name string, h *Histogram, labels ...string) {
 func (h *Histogram) classicBuckets() map[float64]uint64 {
 	out := map[float64]uint64{}
 	for _, bound := range buckets() {
-		out[bound] = uint64(h.atMost(time.Duration(math.Round(bound * float64(time.Second)))))
+		out[bound] = uint64(h.AtMost(bound))
 	}
 	return out
 }
 
-// atMost counts the samples of the buckets that begin at or below d.
-func (h *Histogram) atMost(d time.Duration) int64 {
+// AtMost counts the samples up to a bound in seconds, to the bucket: those of the
+// bucket that the bound lies in are among them.
+func (h *Histogram) AtMost(seconds float64) int64 {
 	if h.packed == nil {
 		return 0
 	}
+	bound := int64(math.Round(seconds * float64(time.Second)))
 	var n int64
 	h.packed.ForEachBucket(func(value, count int64) bool {
-		if value <= int64(d) {
+		if value <= bound {
 			n += count
 		}
-		return value <= int64(d)
+		return value <= bound
 	})
 	return n
 }
 
-func (h *Histogram) nativeBuckets() (zero uint64, positive map[int]int64) {
+// Seconds is the exact sum of all samples.
+func (h *Histogram) Seconds() float64 { return h.sum() / float64(time.Second) }
+
+// Native counts the samples by buckets of NativeSchema, in seconds: bucket i
+// ends at 2^(i/8), itself included. Samples of 0 are counted by themselves.
+func (h *Histogram) Native() (zero uint64, positive map[int]int64) {
 	positive = map[int]int64{}
 	if h.packed == nil {
 		return 0, positive
@@ -179,7 +217,7 @@ func (h *Histogram) nativeBuckets() (zero uint64, positive map[int]int64) {
 			return true
 		}
 		octave := math.Log2(float64(value) / float64(time.Second))
-		positive[int(math.Ceil(octave*(1<<nativeSchema)))] += count
+		positive[int(math.Ceil(octave*(1<<NativeSchema)))] += count
 		return true
 	})
 	return zero, positive

@@ -7,6 +7,8 @@ import "strconv"
 type StepDetail struct {
 	Retried          int64            `json:"retried,omitempty"`
 	Succeeded        int64            `json:"succeeded,omitempty"`
+	Superseded       int64            `json:"superseded,omitempty"` // attempts, errors, that a further one followed in vain
+	Extra            int64            `json:"extra,omitempty"`      // requests beyond one for each run
 	AssertionsPassed int64            `json:"assertions_passed,omitempty"`
 	AssertionsFailed int64            `json:"assertions_failed,omitempty"`
 	NoStatus         int64            `json:"no_status,omitempty"` // requests without a response
@@ -71,17 +73,18 @@ func (r *Result) addDetail(s *Summary) {
 	if r.Unit == "iterations" {
 		r.Unit = ""
 	}
-	r.Drops = Drops{Thinking: s.DroppedThinking, Target: s.DroppedWaiting, End: s.DroppedEnd}
+	r.Drops = Drops{Thinking: s.DroppedThinking, Target: s.DroppedWaiting, End: s.DroppedEnd, Isolated: s.DroppedIsolated}
 	switch {
 	case s.NoHistograms:
 		r.PercentileSource = "off"
 	case s.share() < 100:
 		r.PercentileSource, r.SamplePct, r.SamplePctMost = "sampled", s.share(), s.SampleMost
 	}
+	r.RowsSkipped = s.RowsSkipped
 	r.MemorySavingSinceS, r.FoldedLabels = s.SavingSince.Seconds(), s.FoldedLabels
-	var runs int64
+	runs := s.Requests
 	for i := range s.Steps {
-		runs += s.Steps[i].Succeeded + s.Steps[i].Errors
+		runs -= s.Steps[i].Extra
 	}
 	if runs > 0 && s.Requests > runs {
 		r.Amplification = round(float64(s.Requests)/float64(runs), 3)
@@ -91,13 +94,33 @@ func (r *Result) addDetail(s *Summary) {
 func newConnections(s *Summary) Connections {
 	return Connections{
 		New: s.ConnsNew, Reused: s.ConnsReused, Reconnects: s.Reconnects,
-		Downgrades: s.Downgrades, LookupFailures: s.LookupFailures,
+		Downgrades: s.Downgrades, LookupFailures: s.LookupFailures, Client: s.client(),
 	}
+}
+
+// client says which HTTP clients opened connections.
+func (s *Summary) client() string {
+	switch {
+	case s.OwnClient && s.StdClient:
+		return "own and std"
+	case s.OwnClient:
+		return "own"
+	case s.StdClient:
+		return "std"
+	}
+	return ""
+}
+
+func (c *Connections) clientText() string {
+	if c.Client == "" {
+		return ""
+	}
+	return "; client " + c.Client
 }
 
 func (b *blockBuilder) stepDetail(st *StepStats) StepDetail {
 	d := StepDetail{
-		Retried: st.Retried, Succeeded: st.Succeeded, NoStatus: st.NoStatus,
+		Retried: st.Retried, Succeeded: st.Succeeded, Superseded: st.Superseded, Extra: st.Extra, NoStatus: st.NoStatus,
 		AssertionsPassed: st.AssertionsPassed, AssertionsFailed: st.AssertionsFailed,
 		StatusCodes: map[string]int64{},
 	}

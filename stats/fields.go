@@ -11,7 +11,7 @@ import (
 const maxRows = 100
 
 // Fields is the result for a log line: the JSON without what is not for reading
-// there, histograms and series, and with lists cut at 100 rows; how many were
+// there, histograms and what is over time, and with lists cut at 100 rows; how many were
 // left out stands beside them, under the list's name and "_left_out".
 func (r *Result) Fields() (map[string]any, error) {
 	data, err := json.Marshal(r)
@@ -30,20 +30,21 @@ func (r *Result) Fields() (map[string]any, error) {
 			fields[name], fields[name+"_left_out"] = rows[:maxRows], len(rows)-maxRows
 		}
 	}
-	withoutHistograms(fields)
+	withoutBulk(fields)
 	return fields, nil
 }
 
-func withoutHistograms(value any) {
+func withoutBulk(value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		delete(v, "histogram")
+		delete(v, "over_time")
 		for _, inner := range v {
-			withoutHistograms(inner)
+			withoutBulk(inner)
 		}
 	case []any:
 		for _, inner := range v {
-			withoutHistograms(inner)
+			withoutBulk(inner)
 		}
 	}
 }

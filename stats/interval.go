@@ -53,7 +53,7 @@ func (v *Interval) Result() (*IntervalResult, error) {
 	var b blockBuilder
 	latency := s.Latency.Minus(&v.latency)
 	return &IntervalResult{
-		FromS: v.since.Seconds(), ToS: s.duration().Seconds(), Requests: s.Requests - v.requests,
+		FromS: v.since.Seconds(), ToS: s.sending().Seconds(), Requests: s.Requests - v.requests,
 		Errors: s.ErrorCount() - v.errors, Latency: b.block(&latency, 0),
 	}, b.err
 }

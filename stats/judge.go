@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"math"
 	"time"
 
 	"volley/plan"
@@ -25,7 +26,7 @@ type Judge struct {
 	rules   []*rule
 	started int64         // arrivals, when observed last
 	at      time.Duration // of that
-	rate    float64       // arrivals per second between the last two
+	rate    float64       // arrivals per second between the last two; NaN before there is one
 	seen    bool
 }
 
@@ -44,7 +45,7 @@ type rule struct {
 
 // NewJudge makes a judge of a valid plan's thresholds.
 func NewJudge(thresholds []plan.Threshold) *Judge {
-	j := &Judge{}
+	j := &Judge{rate: math.NaN()}
 	for _, t := range thresholds {
 		if c, ok := t.Condition(); ok {
 			j.rules = append(j.rules, &rule{Threshold: t, cond: c})
@@ -53,20 +54,28 @@ func NewJudge(thresholds []plan.Threshold) *Judge {
 	return j
 }
 
+// Resume is for who watches a run from its middle on, given what there is of it by
+// then: what the series can tell of the time before is judged as if it had been
+// observed.
+func (j *Judge) Resume(s *Summary) { j.replay(s) }
+
 // Observe judges the run so far; s must be a later one each time.
 func (j *Judge) Observe(s *Summary) {
 	if len(j.rules) == 0 {
 		return
 	}
-	j.step(s.duration(), s.Started) // nothing starts in the drain
+	j.step(max(s.sending()-s.Warmup, 0), s.Started) // nothing starts in the drain
 	for _, r := range j.rules {
 		r.observe(readingOf(&r.cond, s), s.Elapsed, j.rate)
 	}
 }
 
-// step moves on to a time.
+// leastStep is what a rate is taken over at least.
+const leastStep = time.Second / 4
+
+// step moves on to a time since the end of warm-up, whose arrivals do not count.
 func (j *Judge) step(at time.Duration, started int64) {
-	if span := at - j.at; span > 0 {
+	if span := at - j.at; span >= leastStep {
 		j.rate = perSecond(max(started-j.started, 0), span)
 		j.at, j.started = at, started
 	}
@@ -137,7 +146,7 @@ func (j *Judge) Result(s *Summary) []ThresholdResult {
 	end := s.Elapsed
 	if !j.seen {
 		j.replay(s)
-		end = s.duration() // as far as the series goes
+		end = s.sending() // as far as the series goes
 	}
 	out := make([]ThresholdResult, 0, len(j.rules))
 	for _, r := range j.rules {
@@ -169,7 +178,7 @@ func (r *rule) final(s *Summary, end time.Duration, observed bool) ThresholdResu
 		return r.row(value, known, true)
 	}
 	if !r.failing && judged && observed {
-		r.fail(value, known, s.duration(), perSecond(s.Started, s.Span()))
+		r.fail(value, known, s.sending(), perSecond(s.Started, s.sending()-s.Warmup))
 	}
 	return r.row(value, known, false)
 }
@@ -185,7 +194,10 @@ func (r *rule) row(value float64, known, ok bool) ThresholdResult {
 	}
 	if r.failing {
 		at, rate := round(r.since.Seconds(), 3), r.rate
-		out.FailedAtS, out.RateAtFailure = &at, &rate
+		out.FailedAtS = &at
+		if !math.IsNaN(rate) {
+			out.RateAtFailure = &rate
+		}
 	}
 	return out
 }

@@ -271,3 +271,57 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("%d readings are kept, want at most about %d", len(h.readings), maxHistory)
 	}
 }
+
+// A run that ends long before its time: what is of all of it divides by the
+// planned duration, but its last seconds are the last in which it sent.
+func TestThresholdsOfARunThatEndsEarly(t *testing.T) {
+	cases := map[string]string{
+		"rps > 10":                        "6.666667 false 20.01 20",
+		"rps > 15 over last 5s":           "20 true - -",
+		"iterations > 1000":               "400 false 20 20",
+		"step(get).rps > 15 over last 5s": "20 true - -",
+		"iterations > 90 over last 5s":    "100 true - -",
+	}
+	for expr, want := range cases {
+		tr := newTrial(expr)
+		tr.plannedS = 60
+		tr.play(20, second{requests: 20, latency: millisecond})
+		s := tr.summary()
+		s.Ended, s.Elapsed, s.StoppedBy, s.StoppedAfter = true, 20*time.Second+10*millisecond, "stop", 20*time.Second
+		tr.judge.Observe(s)
+		if got := show(tr.judge.Result(s)[0]); got != want {
+			t.Errorf("%s: %s, want %s", expr, got, want)
+		}
+		replayed := NewJudge([]plan.Threshold{{Expr: expr}}).Result(s)[0]
+		if c, _ := plan.ParseCondition(expr); Replayable(&c) && (replayed.OK != (want[len(want)-1] == '-') || fmt.Sprint(*replayed.Value) != strings.Fields(want)[0]) {
+			t.Errorf("%s, replayed: %s, want %s", expr, show(replayed), want)
+		}
+	}
+	v := NewInterval(time.Minute)
+	if _, err := v.Observe(&Summary{Planned: time.Minute, Ended: true, StoppedBy: "stop", StoppedAfter: 7 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := v.Result(); err != nil || r.ToS != 7 {
+		t.Errorf("the last interval of a run that ended after 7 s: %+v, %v", r, err)
+	}
+}
+
+// The rate at a failure is that of the arrivals that count: none of warm-up's,
+// and none of a moment too short for one.
+func TestRateAtFailureAfterWarmup(t *testing.T) {
+	tr := newTrial("error_rate < 1%", "errors < 30")
+	at := func(elapsed time.Duration, started, errors int64) {
+		s := &Summary{Elapsed: elapsed, Warmup: time.Second, Planned: 10 * time.Second, Started: started, Requests: started}
+		s.Errors[ErrServer] = errors
+		tr.judge.Observe(s)
+	}
+	at(500*millisecond, 0, 0)
+	at(1003*millisecond, 1, 1)
+	at(2003*millisecond, 41, 41)
+	s := &Summary{Elapsed: 10 * time.Second, Warmup: time.Second, Planned: 10 * time.Second, Started: 360, Requests: 360, Ended: true}
+	s.Errors[ErrServer] = 360
+	rows := tr.judge.Result(s)
+	if got := show(rows[0]) + ", " + show(rows[1]); got != "1 false 1.003 -, 360 false 2.003 40.877" {
+		t.Errorf("%s", got)
+	}
+}

@@ -62,6 +62,7 @@ func (out *Summary) agree(s *Summary) {
 		out.SampleMost = most
 	}
 	out.FoldedLabels = max(out.FoldedLabels, s.FoldedLabels) // of the same plan: the same ones
+	out.RowsSkipped = max(out.RowsSkipped, s.RowsSkipped)    // of the same files: who came late knows as many
 	if out.Pool != s.Pool {
 		out.Pool = Pool{}
 	}
@@ -72,6 +73,7 @@ func (out *Summary) agree(s *Summary) {
 	if out.StoppedBy == "" {
 		out.StoppedAfter = 0
 	}
+	out.OwnClient, out.StdClient = out.OwnClient || s.OwnClient, out.StdClient || s.StdClient
 	out.Ended = out.Ended && s.Ended
 	out.Closed = out.Closed && s.Closed
 	out.Target += s.Target
@@ -155,8 +157,11 @@ func (st *StepStats) add(o *StepStats) {
 func (g *Generator) worsen(o Generator) {
 	g.CPUPct = max(g.CPUPct, o.CPUPct)
 	g.ThrottledPct = max(g.ThrottledPct, o.ThrottledPct)
+	g.ThrottledPeriods = max(g.ThrottledPeriods, o.ThrottledPeriods)
 	g.GCPauseP99 = max(g.GCPauseP99, o.GCPauseP99)
 	g.WakeupP99 = max(g.WakeupP99, o.WakeupP99)
+	g.ClockJump = max(g.ClockJump, o.ClockJump)
+	g.ScheduleLagP50 = max(g.ScheduleLagP50, o.ScheduleLagP50)
 	g.ScheduleLagP99 = max(g.ScheduleLagP99, o.ScheduleLagP99)
 }
 

@@ -2,7 +2,9 @@ package stats
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,12 +67,62 @@ func TestMergeEqualsOneRecorder(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A merged summary has the worst node's lag, not that of all starts.
-		want.Generator.ScheduleLagP99 = got.Generator.ScheduleLagP99
+		want.Generator.ScheduleLagP50, want.Generator.ScheduleLagP99 = got.Generator.ScheduleLagP50, got.Generator.ScheduleLagP99
 		want.Histograms, want.HistogramBytes = got.Histograms, got.HistogramBytes
 		if mustEncode(t, got) != mustEncode(t, want) {
 			t.Errorf("order %v: merged (%d requests, first due %v) differs from one recorder (%d requests, first due %v)",
 				order, got.Requests, got.FirstDue, want.Requests, want.FirstDue)
 		}
+	}
+}
+
+// Every percentile of what three nodes have streamed is that of all their samples
+// together, to the bucket: of the run and of each step.
+func TestMergedPercentilesAreThoseOfTheUnion(t *testing.T) {
+	const each = 1_000_000
+	rng := rand.New(rand.NewPCG(7, 8))
+	layout := Layout{Steps: []StepKey{{"s", "one"}, {"s", "two"}}}
+	var streamed []*Summary
+	var union [2][]time.Duration // by step
+	for node, latency := range []func() time.Duration{
+		func() time.Duration { return time.Duration(rng.Int64N(int64(80 * millisecond))) },
+		func() time.Duration { return time.Duration(math.Exp(2*rng.NormFloat64()) * float64(20*millisecond)) },
+		func() time.Duration { return time.Duration(float64(1+999*rng.IntN(2)) * (1 + rng.ExpFloat64()) * 1e5) },
+	} {
+		r := NewRecorder(layout, 1)
+		for i := range each {
+			d := min(latency(), time.Hour)
+			r.Shard(0).Request(Sample{Step: i % 2, Latency: d, Service: d / 2, Status: 200, Complete: true})
+			union[i%2] = append(union[i%2], d)
+		}
+		s := r.Summary()
+		s.NodeID = fmt.Sprint(node)
+		got, err := Decode([]byte(mustEncode(t, s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		streamed = append(streamed, got)
+	}
+	merged, err := Merge(streamed...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string, h *Histogram, all []time.Duration) {
+		slices.Sort(all)
+		if h.Count() != int64(len(all)) {
+			t.Errorf("%s: %d samples, want %d", name, h.Count(), len(all))
+		}
+		for tenths := 1; tenths <= 1000; tenths += 9 { // p0.1, p1 … p99.1, p100
+			p := float64(tenths) / 10
+			got, ok := h.Percentile(p)
+			if want := all[(tenths*len(all)+999)/1000-1]; !ok || bucketIndex(int64(got)) != bucketIndex(int64(want)) {
+				t.Fatalf("%s: p%v is %v, of the union %v", name, p, got, want)
+			}
+		}
+	}
+	check("run", &merged.Latency, slices.Concat(union[0], union[1]))
+	for i := range merged.Steps {
+		check(merged.Steps[i].Step, &merged.Steps[i].Latency, union[i])
 	}
 }
 
@@ -108,7 +160,7 @@ func TestMergeMatchesStepsByName(t *testing.T) {
 
 func TestMergeOfTimesAndFailures(t *testing.T) {
 	early := &Summary{NodeID: "a", StartedAt: time.Unix(10, 0), Sent: true, FirstDue: 5 * time.Second, FirstSent: 6 * time.Second,
-		Elapsed: 8 * time.Second, Planned: 9 * time.Second, Ended: true, Failure: "engine died", Generator: Generator{CPUPct: 10, WakeupP99: 3}}
+		Elapsed: 8 * time.Second, Planned: 9 * time.Second, Ended: true, Failure: "engine died", Generator: Generator{CPUPct: 10, WakeupP99: 3, ClockJump: 2 * time.Second}}
 	late := &Summary{NodeID: "b", StartedAt: time.Unix(12, 0), Sent: true, FirstDue: time.Second, FirstSent: 3 * time.Second,
 		Elapsed: 7 * time.Second, Planned: 9 * time.Second, Generator: Generator{CPUPct: 90, ThrottledPct: 2}}
 	for _, pair := range [][]*Summary{{early, late}, {late, early}} {
@@ -123,7 +175,7 @@ func TestMergeOfTimesAndFailures(t *testing.T) {
 		if m.StartedAt != time.Unix(10, 0) || m.Elapsed != 8*time.Second || m.Ended || m.Failure != "a: engine died" {
 			t.Errorf("started %v, elapsed %v, ended %v, failure %q", m.StartedAt, m.Elapsed, m.Ended, m.Failure)
 		}
-		if want := (Generator{CPUPct: 90, ThrottledPct: 2, WakeupP99: 3}); m.Generator != want {
+		if want := (Generator{CPUPct: 90, ThrottledPct: 2, WakeupP99: 3, ClockJump: 2 * time.Second}); m.Generator != want {
 			t.Errorf("generator %+v, want the worst of each figure %+v", m.Generator, want)
 		}
 	}
@@ -198,4 +250,46 @@ func TestFoldedLabelsOfNodesAndRuns(t *testing.T) {
 		metrics.SetSummary(&Summary{RunID: fmt.Sprint(i), FoldedLabels: 2})
 	}
 	wantSeries(t, scrape(t, metrics), fmt.Sprintf("volley_histogram_labels_evicted_total %d", 2*(keptRuns+2)))
+}
+
+// Percentiles of a cluster in which a node records none are those of the others,
+// and the report says so.
+func TestPercentilesOfSomeNodes(t *testing.T) {
+	of := func(layouts ...Layout) string {
+		var parts []*Summary
+		for _, l := range layouts {
+			l.Steps = oneStep().Steps
+			r := NewRecorder(l, 1)
+			r.Shard(0).Request(Sample{Latency: time.Millisecond, Status: 200, Complete: true})
+			parts = append(parts, r.Summary())
+		}
+		merged, err := Merge(parts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := NewResult(merged, ScopeCluster, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := res.WriteText(&out, false); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if rest, ok := strings.CutPrefix(line, "percentiles"); ok {
+				return strings.TrimSpace(rest)
+			}
+		}
+		return ""
+	}
+	off := Layout{NoHistograms: true}
+	for _, c := range []struct{ got, want string }{
+		{of(Layout{}, Layout{}), ""},
+		{of(off, off), "off"},
+		{of(Layout{}, off), "off on some nodes: what is here is of those that record them"},
+	} {
+		if c.got != c.want {
+			t.Errorf("the report says %q of the percentiles, want %q", c.got, c.want)
+		}
+	}
 }

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // keptRuns is how many runs' series stay; older ones vanish, so that a node
@@ -33,8 +35,9 @@ type Metrics struct {
 	standby *Summary
 	// past is the sum of the runs dropped from runs: series without a run
 	// label must not fall when a run is forgotten.
-	past Summary
-	node func() NodeState
+	past   Summary
+	node   func() NodeState
+	merged func() *Summary
 }
 
 // NewMetrics returns metrics whose names begin with namespace and "_". The
@@ -54,6 +57,24 @@ func NewMetrics(namespace string, build BuildInfo) (*Metrics, error) {
 func (m *Metrics) Handler() http.Handler {
 	// A series that cannot be shown must not hide all the others.
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// Gather implements prometheus.Gatherer: what the exposition shows.
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
+
+// Loads are the summaries that are shown: the standby's, if there is one, and
+// those of the last runs, oldest first. They are not to be changed.
+func (m *Metrics) Loads() []*Summary {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.loads()
+}
+
+func (m *Metrics) loads() []*Summary {
+	if m.standby == nil {
+		return slices.Clone(m.runs)
+	}
+	return append([]*Summary{m.standby}, m.runs...)
 }
 
 // SetSummary shows s as the newest state of its RunID; s must not be changed
@@ -79,7 +100,7 @@ func (m *Metrics) SetSummary(s *Summary) {
 	m.runs = append(m.runs, s)
 	if len(m.runs) > keptRuns {
 		m.past.addTotals(m.runs[0])
-		m.runs = append([]*Summary(nil), m.runs[1:]...)
+		m.runs = slices.Clone(m.runs[1:])
 	}
 }
 
@@ -99,6 +120,15 @@ func (m *Metrics) SetNode(state func() NodeState) {
 	m.node = state
 }
 
+// SetMerged gives the function that is asked at each scrape for what all nodes
+// have told of the newest run, nil where this node does not lead; it must be
+// safe for concurrent use.
+func (m *Metrics) SetMerged(merged func() *Summary) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.merged = merged
+}
+
 // addTotals adds what series without a run label need.
 func (s *Summary) addTotals(o *Summary) {
 	addCounters(s.counters(), o.counters())
@@ -116,11 +146,8 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
-	runs, node := append([]*Summary(nil), m.runs...), m.node
-	all := runs
-	if m.standby != nil {
-		all = append([]*Summary{m.standby}, runs...)
-	}
+	runs, node, merged := slices.Clone(m.runs), m.node, m.merged
+	all := m.loads()
 	total := m.past.Clone()
 	m.mu.Unlock()
 
@@ -135,5 +162,11 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	e.newest(runs)
 	if node != nil {
 		e.node(node())
+	}
+	if merged == nil {
+		return
+	}
+	if s := merged(); s != nil {
+		e.merged().run(s)
 	}
 }

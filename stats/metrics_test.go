@@ -3,6 +3,7 @@ package stats
 import (
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/http/httptest"
@@ -111,6 +112,7 @@ func TestMetricsOfARun(t *testing.T) {
 	next := nodeSummary("a", 3, 2)
 	next.RunID, next.Ended, next.Completed, next.Elapsed = "r-2", false, 1, 2*time.Second
 	next.Steps[0].AssertionsPassed, next.Steps[0].AssertionsFailed = 8, 9
+	next.Steps[0].Succeeded, next.Steps[0].Errors, next.Steps[0].Superseded = 1, 5, 3 // two runs failed, one after three attempts in vain
 	m.SetSummary(next)
 	wantSeries(t, scrape(t, m), `
 		volley_requests_total{node_id="a",region="",run_id="r-2",tenant=""} 6
@@ -120,6 +122,7 @@ func TestMetricsOfARun(t *testing.T) {
 		volley_workers_configured_total 5
 		volley_concurrent_scenarios 2
 		volley_scenario_throughput_rps{scenario="checkout"} 1.5
+		volley_scenario_steps_total{node_id="a",run_id="r-2",scenario="checkout",status="failed",step="Log in"} 2
 		volley_scenario_assertions_total{node_id="a",result="passed",run_id="r-2",scenario="checkout",step="Log in"} 8
 		volley_scenario_assertions_total{node_id="a",result="failed",run_id="r-2",scenario="checkout",step="Log in"} 9`)
 }
@@ -295,7 +298,7 @@ func TestMetricsOfTheNode(t *testing.T) {
 			ConfigVersion: "sha256:x", ConfigSource: "gcs", ConfigRevision: "17", LeaderChanges: 2, Term: 3,
 			Members:          map[string]int{"voter": 3, "nonvoter": 1},
 			DeliveryAttempts: []DeliveryAttempts{{"b", "ok", 1}, {"c", "timeout", 2}},
-			ClockOffsets:     map[string]time.Duration{"b": -1500 * time.Microsecond}, ControlLag: 2 * millisecond,
+			ClockOffsets:     map[string]time.Duration{"b": -1500 * time.Microsecond}, ControlLag: 2 * millisecond, ContactGap: 110 * millisecond,
 		}
 	})
 	got = scrape(t, m)
@@ -309,7 +312,8 @@ func TestMetricsOfTheNode(t *testing.T) {
 		volley_config_delivery_attempts_total{node="b",result="ok"} 1
 		volley_config_delivery_attempts_total{node="c",result="timeout"} 2
 		volley_clock_offset_seconds{node="b"} -0.0015
-		volley_control_lag_seconds 0.002`)
+		volley_control_lag_seconds 0.002
+		volley_raft_contact_gap_seconds 0.11`)
 	for _, phase := range strings.Fields("waiting fetching distributing ready scheduled running finished stopped aborted") {
 		want := "0"
 		if phase == "running" {
@@ -320,6 +324,78 @@ func TestMetricsOfTheNode(t *testing.T) {
 }
 
 // A scraper that asks for protobuf gets native buckets beside the classic ones.
+// What all nodes have told has names of its own on the leader, and equals the sum
+// over the nodes' series; where nobody leads it is not there.
+func TestMetricsOfAllNodes(t *testing.T) {
+	leader, leads := newTestMetrics(t), true
+	var nodes []*Summary
+	sums := map[string]float64{}
+	perNode := regexp.MustCompile(`(node_id|region)="[^"]*",?`)
+	for i, id := range []string{"a", "b", "c"} {
+		s := nodeSummary(id, 50*(i+1), i)
+		s.Tenant, s.Region, s.Ended, s.InFlight = "acme", id, false, 2
+		s.Steps[0].AssertionsPassed = 8
+		s.Phases[0].Record(millisecond)
+		nodes = append(nodes, s)
+		node := newTestMetrics(t)
+		node.SetSummary(s)
+		for name, v := range scrape(t, node) {
+			n, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sums["volley_cluster_"+strings.Replace(perNode.ReplaceAllString(strings.TrimPrefix(name, "volley_"), ""), ",}", "}", 1)] += n
+		}
+	}
+	merged, err := Merge(nodes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader.SetMerged(func() *Summary {
+		if !leads {
+			return nil
+		}
+		return merged
+	})
+	got := scrape(t, leader)
+	wantSeries(t, got, `
+		volley_cluster_requests_total{run_id="r-1",tenant="acme"} 600
+		volley_cluster_concurrent_requests{run_id="r-1",tenant="acme"} 6
+		volley_cluster_request_phase_seconds_count{phase="dns",run_id="r-1",tenant="acme"} 3
+		volley_cluster_requests_status_codes_total{run_id="r-1",status_code="503",tenant="acme"} 30
+		volley_cluster_request_errors_by_category{category="server_error",run_id="r-1",tenant="acme"} 30
+		volley_cluster_request_duration_seconds_count{run_id="r-1",tenant="acme"} 600
+		volley_cluster_request_latency_seconds_bucket{run_id="r-1",tenant="acme",le="0.1"} 498
+		volley_cluster_scenario_executions_total{run_id="r-1",scenario="checkout",status="failed"} 30
+		volley_cluster_scenario_requests_total{run_id="r-1",scenario="checkout",tenant="acme"} 300
+		volley_cluster_scenario_duration_seconds_count{run_id="r-1",scenario="checkout"} 300
+		volley_cluster_scenario_steps_total{run_id="r-1",scenario="checkout",status="failed",step="Pay"} 30
+		volley_cluster_scenario_step_duration_seconds_count{run_id="r-1",scenario="checkout",step="Pay"} 300
+		volley_cluster_scenario_step_latency_seconds_count{run_id="r-1",scenario="checkout",step="Pay"} 300
+		volley_cluster_scenario_step_status_codes_total{run_id="r-1",scenario="checkout",status_code="200",step="Log in"} 300
+		volley_cluster_scenario_assertions_total{result="passed",run_id="r-1",scenario="checkout",step="Log in"} 24`)
+	compared := 0
+	for name, v := range got {
+		if !strings.HasPrefix(name, "volley_cluster_") {
+			continue
+		}
+		n, err := strconv.ParseFloat(v, 64)
+		if sum, ok := sums[name]; err != nil || !ok || math.Abs(n-sum) > 1e-9*sum {
+			t.Errorf("%s is %s, the nodes' sum %v", name, v, sum)
+		}
+		compared++
+	}
+	if compared < 100 {
+		t.Errorf("compared %d series", compared)
+	}
+	leads = false
+	for name := range scrape(t, leader) {
+		if strings.HasPrefix(name, "volley_cluster_") {
+			t.Errorf("%s without leadership", name)
+		}
+	}
+}
+
 func TestNativeHistograms(t *testing.T) {
 	m := newTestMetrics(t)
 	r := NewRecorder(oneStep(), 1)

@@ -20,6 +20,9 @@ type reading struct {
 // shares.
 func readingOf(c *plan.Condition, s *Summary) reading {
 	r := reading{span: s.Span()}
+	if c.Last > 0 {
+		r.span = max(s.sending()-s.Warmup, 0) // a window ends when the load does
+	}
 	switch {
 	case c.Metric.IsDuration():
 		r.duration(c, s)

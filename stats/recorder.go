@@ -98,9 +98,10 @@ func (r *Recorder) Summary() *Summary {
 		b.drainInto(r.total)
 	}
 	r.total.Series.setTargets(r.layout.Asked, r.layout.Duration)
-	r.total.setStageTargets(r.layout.Asked)
+	r.total.setStages(&r.layout)
 	out := r.withoutFolded(r.total).Clone()
 	out.Histograms, out.HistogramBytes = r.memory()
+	out.Generator.ScheduleLagP50, _ = out.ScheduleLag.Percentile(50)
 	out.Generator.ScheduleLagP99, _ = out.ScheduleLag.Percentile(99)
 	return out
 }
@@ -139,6 +140,8 @@ func (r *Recorder) Observe(g Gauges) {
 	p := r.total.Series.at(r.shards[0].active.times.second(g.At))
 	p.Workers = max(p.Workers, g.Workers)
 	p.CPUPct = max(p.CPUPct, g.CPUPct)
+	p.ThrottledPct = max(p.ThrottledPct, g.ThrottledPct)
+	p.GCPause = max(p.GCPause, g.GCPause)
 }
 
 // Shard takes the samples of the workers of one CPU. It is safe for
@@ -147,7 +150,11 @@ type Shard struct {
 	rec    *Recorder
 	mu     sync.Mutex
 	active *block
+	_      [cacheLines]byte // what lies behind it is another CPU's
 }
+
+// cacheLines is two of them: processors fetch them in pairs.
+const cacheLines = 128
 
 // Arrived counts a started arrival, and whether it was late and why.
 func (s *Shard) Arrived(a Arrival) {

@@ -31,15 +31,15 @@ func (j *Judge) replay(s *Summary) {
 	var t totals
 	var latency Histogram
 	var slowest time.Duration
-	var watch Judge
+	watch := NewJudge(nil)
 	for i := range s.Series.Points {
 		p := &s.Series.Points[i]
 		t.add(p)
 		p.latency.addTo(&latency)
 		slowest = max(slowest, p.Max)
-		latency.max = int64(slowest)                // which is exact
-		at := min(s.Series.Time(i+1), s.duration()) // what the drain brings belongs to the end
-		watch.step(at, t.started)
+		latency.max = int64(slowest)               // which is exact
+		at := min(s.Series.Time(i+1), s.sending()) // what the drain brings belongs to the end
+		watch.step(max(at-s.Warmup, 0), t.started)
 		for _, r := range rules {
 			now := reading{span: max(at-s.Warmup, 0), hist: latency, slower: s.slower(t.dropped)}
 			if !r.cond.Metric.IsDuration() {

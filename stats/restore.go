@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-
-	"volley/plan"
 )
 
 // MaxResult is the largest result that ReadResult reads, in bytes.
@@ -39,86 +37,6 @@ func ReadResult(from io.Reader) (*Result, error) {
 	return r, nil
 }
 
-// MergeResults adds up results of one config: counts and every percentile are
-// those of one run that saw all their samples. The thresholds are judged on
-// what comes out; one over last DURATION that needs more than the series (see
-// Replayable) has failed if it failed in any of them. A single result keeps its
-// verdicts. It is an error if there is none, if two differ in config version,
-// if a node of a run is in two of them, or if one contradicts itself.
-func MergeResults(results ...*Result) (*Result, error) {
-	var summaries []*Summary
-	var nodes []NodeResult
-	seen := map[[2]string]bool{}
-	for _, r := range results {
-		if first := results[0]; r.ConfigVersion != first.ConfigVersion {
-			return nil, fmt.Errorf("merge results: run %q is of config version %q, run %q of %q",
-				first.RunID, first.ConfigVersion, r.RunID, r.ConfigVersion)
-		}
-		for _, n := range r.Nodes {
-			if key := [2]string{r.RunID, n.NodeID}; seen[key] {
-				return nil, fmt.Errorf("merge results: node %q of run %q is in two of them", n.NodeID, r.RunID)
-			} else {
-				seen[key] = true
-			}
-		}
-		s, err := r.summary()
-		if err != nil {
-			return nil, fmt.Errorf("merge results: run %q: %w", r.RunID, err)
-		}
-		summaries, nodes = append(summaries, s), append(nodes, r.Nodes...)
-	}
-	merged, err := Merge(summaries...)
-	if err != nil {
-		return nil, err
-	}
-	scope := ScopeCluster
-	if len(nodes) == 1 {
-		scope = ScopeNode
-	}
-	out, err := NewResult(merged, scope, nodes)
-	if err == nil {
-		out.Thresholds = judgeAgain(merged, results)
-	}
-	return out, err
-}
-
-func judgeAgain(merged *Summary, results []*Result) []ThresholdResult {
-	if len(results) == 1 {
-		return results[0].Thresholds
-	}
-	var thresholds []plan.Threshold
-	var before []ThresholdResult
-	known := map[string]bool{}
-	for _, r := range results {
-		before = append(before, r.Thresholds...)
-		for _, t := range r.Thresholds {
-			if !known[t.Expr] {
-				known[t.Expr] = true
-				thresholds = append(thresholds, plan.Threshold{Expr: t.Expr})
-			}
-		}
-	}
-	rows := NewJudge(thresholds).Result(merged)
-	for i := range rows {
-		rows[i] = rows[i].orBefore(before)
-	}
-	return rows
-}
-
-// orBefore is the row, or for a threshold that cannot be replayed the first of
-// before that failed, else the first.
-func (t ThresholdResult) orBefore(before []ThresholdResult) ThresholdResult {
-	c, _ := plan.ParseCondition(t.Expr)
-	if Replayable(&c) {
-		return t
-	}
-	of := func(b ThresholdResult) bool { return b.Expr == t.Expr }
-	if at := slices.IndexFunc(before, func(b ThresholdResult) bool { return of(b) && !b.OK }); at >= 0 {
-		return before[at]
-	}
-	return before[slices.IndexFunc(before, of)]
-}
-
 func (r *Result) stopped() Stopped {
 	if r.Stopped == nil {
 		return Stopped{}
@@ -139,7 +57,7 @@ func (r *Result) summary() (*Summary, error) {
 		ConnsNew: r.Connections.New, ConnsReused: r.Connections.Reused, Reconnects: r.Connections.Reconnects,
 		Downgrades: r.Connections.Downgrades, LookupFailures: r.Connections.LookupFailures,
 		UnresolvedVariables: r.Variables.Unresolved, ExtractionsFailed: r.Variables.ExtractionsFailed,
-		DroppedThinking: r.Drops.Thinking, DroppedWaiting: r.Drops.Target, DroppedEnd: r.Drops.End,
+		DroppedThinking: r.Drops.Thinking, DroppedWaiting: r.Drops.Target, DroppedEnd: r.Drops.End, DroppedIsolated: r.Drops.Isolated, RowsSkipped: r.RowsSkipped,
 		FoldedLabels: r.FoldedLabels, SavingSince: fromSeconds(r.MemorySavingSinceS),
 		Generator: r.Generator.restore(), Slowest: restoreSlowest(r.Slowest),
 	}
@@ -175,8 +93,8 @@ func (s *Summary) restoreErrors(r *Result) {
 
 func (g *GeneratorResult) restore() Generator {
 	return Generator{
-		CPUPct: g.CPUPct, ThrottledPct: g.ThrottledPct, GCPauseP99: fromMillis(g.GCPauseP99Ms),
-		WakeupP99: fromMillis(g.WakeupP99Ms), ScheduleLagP99: fromMillis(g.ScheduleLagP99Ms),
+		CPUPct: g.CPUPct, ThrottledPct: g.ThrottledPct, ThrottledPeriods: g.ThrottledPeriods, GCPauseP99: fromMillis(g.GCPauseP99Ms),
+		WakeupP99: fromMillis(g.WakeupP99Ms), ClockJump: fromMillis(g.ClockJumpMs), ScheduleLagP50: fromMillis(g.ScheduleLagP50Ms), ScheduleLagP99: fromMillis(g.ScheduleLagP99Ms),
 	}
 }
 
@@ -239,7 +157,7 @@ func (b *restorer) parts(s *Summary, r *Result) {
 		from := &r.Steps[i]
 		st := StepStats{
 			StepKey: from.StepKey, Requests: from.Requests, Errors: from.Errors, Retried: from.Retried,
-			Succeeded: from.Succeeded, NoStatus: from.NoStatus,
+			Succeeded: from.Succeeded, Superseded: from.Superseded, Extra: from.Extra, NoStatus: from.NoStatus,
 			AssertionsPassed: from.AssertionsPassed, AssertionsFailed: from.AssertionsFailed,
 			Latency: b.histogram(&from.Latency), Service: b.histogram(&from.ServiceTime),
 		}
@@ -296,7 +214,7 @@ func (b *restorer) series(to *Series, rows []SeriesPoint) {
 			Target: from.Target, Started: from.Started, Late: from.Late, Dropped: from.Dropped, Errors: from.Errors,
 			Requests: from.Requests, Retried: from.Retried, Completed: from.Completed,
 			AssertionsPassed: from.AssertionsPassed, AssertionsLost: from.AssertionsFailed,
-			Workers: from.Workers, CPUPct: from.CPUPct, latency: sketch(from.PointDetail.Latency), lag: sketch(from.Lag),
+			Workers: from.Workers, CPUPct: from.CPUPct, ThrottledPct: from.ThrottledPct, GCPause: fromMillis(from.GCPause), latency: sketch(from.PointDetail.Latency), lag: sketch(from.Lag),
 		}
 		if from.Max != nil {
 			p.Max = fromMillis(*from.Max)

@@ -128,7 +128,7 @@ func byField(t *testing.T, r *Result) map[string]json.RawMessage {
 	for i := range r.Stages {
 		r.Stages[i].Latency.Mean = nil
 	}
-	r.Generator.ScheduleLagP99Ms = 0 // the worst node's, not that of all starts
+	r.Generator.ScheduleLagP50Ms, r.Generator.ScheduleLagP99Ms = 0, 0 // the worst node's, not that of all starts
 	data, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +162,63 @@ func TestMergedThresholds(t *testing.T) {
 	single, err := MergeResults(b)
 	if err != nil || show(single.Thresholds[1]) != "7 false 4 -" || single.Scope != ScopeNode {
 		t.Errorf("a single result has %v, scope %s (%v), want its own verdicts", single.Thresholds, single.Scope, err)
+	}
+}
+
+// Repeated runs are no nodes of one run: what is per second is that of each.
+func TestRepeatedRunsAreAveraged(t *testing.T) {
+	const rps, count, short, window = "rps < 150", "errors < 150", "errors > 50 over last 5s", "step(buy).p95 < 5s over last 3s"
+	part := func(run string, node int) *Result {
+		s := partOf(t, node, 2)
+		s.RunID, s.Warmup = run, time.Second
+		r := written(t, s, ScopeNode, rps, count, short)
+		r.Thresholds = append(r.Thresholds, ThresholdResult{Expr: window, OK: run != "two" || node > 0})
+		return r
+	}
+	one, err := MergeResults(part("one", 0), part("one", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := MergeResults(part("one", 0), part("two", 0), part("two", 1), part("one", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = reread(t, got)
+	if got.RPS != one.RPS || got.DurationS != 40 || got.WarmupS != 2 || got.Requests != 2*one.Requests || *got.Target.Iterations != 2**one.Target.Iterations ||
+		*got.Latency.P95 != *one.Latency.P95 || got.Stages[1].FromRate != one.Stages[1].FromRate || got.Stages[1].Requests != 2*one.Stages[1].Requests || len(got.Series) != 0 {
+		t.Errorf("of two runs: %v/s in %v s and %v of warm-up, %d requests, of %d asked for, p95 %v, stage %+v, %d points; of one: %v/s, %d requests, p95 %v, stage %+v",
+			got.RPS, got.DurationS, got.WarmupS, got.Requests, *got.Target.Iterations, *got.Latency.P95, got.Stages[1], len(got.Series), one.RPS, one.Requests, *one.Latency.P95, one.Stages[1])
+	}
+	var rows []string
+	for _, row := range got.Thresholds {
+		rows = append(rows, fmt.Sprint(row.Expr, ": ", row.OK))
+	}
+	// Each run sends 105/s and has 100 errors, 25 in each window; one node's part of one failed in another.
+	if text := strings.Join(rows, ", "); text != rps+": true, "+count+": false, "+short+": false, "+window+": false" {
+		t.Errorf("thresholds %s", text)
+	}
+	if got.RunID != "" || strings.Join(got.Runs, " ") != "one two" || got.Nodes[0].RunID != "one" || got.Nodes[3].RunID != "two" {
+		t.Errorf("run %q, runs %q, nodes %+v", got.RunID, got.Runs, got.Nodes)
+	}
+	var out bytes.Buffer
+	if err := got.WriteText(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"volley runs, 2 merged: one, two\n", "rates the mean of them\n", "\nn0 in one"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, &out)
+		}
+	}
+	// What was merged can be merged on, and compared.
+	more, err := MergeResults(got, part("three", 0), part("three", 1))
+	if err != nil || more.RPS != one.RPS || more.DurationS != 60 || strings.Join(more.Runs, " ") != "one two three" || more.Nodes[0].RunID != "one" {
+		t.Errorf("merged once more: %v, %+v", err, more)
+	}
+	if _, err := MergeResults(got, part("two", 1)); err == nil || !strings.Contains(err.Error(), `node "n1" of run "two" is in two`) {
+		t.Errorf("a part that is in it: %v", err)
+	}
+	if c, err := Compare(got, one); err != nil || c.Runs[0].RunID != "one, two" || *c.Figures[1].Changes[1] != 0 {
+		t.Errorf("compared: %v, %+v", err, c)
 	}
 }
 
@@ -208,7 +265,7 @@ func TestReadResultRefuses(t *testing.T) {
 func TestFullReportGolden(t *testing.T) {
 	s := partOf(t, 0, 1)
 	s.Downgrades, s.LookupFailures, s.SamplePct = 2, 3, 50
-	s.Steps[0].Requests, s.Requests = s.Steps[0].Requests+500, s.Requests+500
+	s.Steps[0].Requests, s.Steps[0].Extra, s.Requests = s.Steps[0].Requests+500, 500, s.Requests+500
 	s.DroppedThinking, s.DroppedWaiting, s.DroppedEnd = 30, 9, 1
 	s.Slowest = s.Slowest[:3]
 	s.Slowest[2].Status = 0

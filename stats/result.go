@@ -25,15 +25,28 @@ const (
 // Figures that do not exist, such as a percentile of no samples, are null.
 type Result struct {
 	Schema        string       `json:"schema"`
-	RunID         string       `json:"run_id"`
+	RunID         string       `json:"run_id"`         // "" for several
+	Runs          []string     `json:"runs,omitempty"` // if there are several
+	Plan          string       `json:"plan,omitempty"` // its name
 	ConfigVersion string       `json:"config_version"`
 	Scope         Scope        `json:"scope"`
 	Nodes         []NodeResult `json:"nodes"`
-	StartedAt     time.Time    `json:"started_at"`
-	DurationS     float64      `json:"duration_s"`         // planned; so far, while it runs
-	WarmupS       float64      `json:"warmup_s,omitempty"` // first part of it, in no figure but these two
-	WarmupReqs    int64        `json:"warmup_requests,omitempty"`
-	WarmupErrors  int64        `json:"warmup_errors,omitempty"`
+	Tasks         int          `json:"tasks,omitempty"` // of the job, each of which is a node; 0 outside a job
+	// StartSpreadMs is the largest start skew of the run's nodes less the smallest;
+	// null if less than two have started. Clocks that differ may have made that as
+	// much larger or smaller as StartSpreadBoundMs says, as far as they are known.
+	StartSpreadMs      *float64 `json:"start_spread_ms,omitempty"`
+	StartSpreadBoundMs float64  `json:"start_spread_bound_ms,omitempty"`
+	// apart is how many nodes have started each by itself, in what has just been merged.
+	apart int
+	// Shares say who sent the load, in a cluster; one row for the start, and one for
+	// each time that a node came or was lost.
+	Shares       []ShareResult `json:"shares,omitempty"`
+	StartedAt    time.Time     `json:"started_at"`
+	DurationS    float64       `json:"duration_s"`         // planned; so far, while it runs
+	WarmupS      float64       `json:"warmup_s,omitempty"` // first part of it, in no figure but these two
+	WarmupReqs   int64         `json:"warmup_requests,omitempty"`
+	WarmupErrors int64         `json:"warmup_errors,omitempty"`
 
 	// Stopped is set if the run has ended before its time; figures are of what was
 	// sent until then, rates and the target of all of DurationS.
@@ -60,6 +73,9 @@ type Result struct {
 	// MemorySavingSinceS is since when of the run, in seconds, memory was short:
 	// new steps and scenarios are counted as "other", and phases are not recorded.
 	MemorySavingSinceS float64 `json:"memory_saving_since_s,omitempty"`
+	// RowsSkipped is how many rows of split data files nobody has used, or may use
+	// again, because a node that is lost may have.
+	RowsSkipped int64 `json:"rows_skipped,omitempty"`
 	// FoldedLabels is how many steps and scenarios are counted as "other".
 	FoldedLabels int64 `json:"folded_labels,omitempty"`
 	// LastInterval is the end of the run apart; of a single node, if it has such a view.
@@ -93,19 +109,34 @@ type Result struct {
 	Slowest    []SlowRequest     `json:"slowest"`
 	Thresholds []ThresholdResult `json:"thresholds"`
 	Generator  GeneratorResult   `json:"generator"`
-
-	// Plan is the plan's name for the headline of the text form, "" for none.
-	Plan string `json:"-"`
 }
 
 // NodeResult is one node's line of a Result.
 type NodeResult struct {
 	NodeID        string   `json:"node_id"`
-	StartSkewMs   *float64 `json:"start_skew_ms"` // null if it started nothing
+	RunID         string   `json:"run_id,omitempty"` // if the result is of several
+	StartSkewMs   *float64 `json:"start_skew_ms"`    // null if it started nothing
 	ClockOffsetMs float64  `json:"clock_offset_ms"`
+	ClockBoundMs  float64  `json:"clock_bound_ms,omitempty"` // how far off that may be, 0 if it is not known
 	Requests      int64    `json:"requests"`
-	Complete      bool     `json:"complete"`
-	Reason        string   `json:"reason,omitempty"` // why it is not complete
+	RPS           float64  `json:"rps"`     // requests per second
+	CPUPct        float64  `json:"cpu_pct"` // of what its processes may use
+	// ScheduleLagP99Ms is how late 99 of 100 starts were at most by its own fault.
+	ScheduleLagP99Ms float64 `json:"schedule_lag_p99_ms"`
+	ThrottledPct     float64 `json:"throttled_pct"` // of the time, by the cgroup
+	GCPauseP99Ms     float64 `json:"gc_pause_p99_ms"`
+	Dropped          int64   `json:"dropped"`
+	// Verdict is on its generator alone, "" if nothing is known of it; Reasons say
+	// what has made it worse than ok.
+	Verdict Verdict  `json:"verdict,omitempty"`
+	Reasons []string `json:"reasons,omitempty"`
+	// Share is its part of the load when it sent last, 1 if each has the whole; null
+	// without a cluster.
+	Share         *float64    `json:"share,omitempty"`
+	ConfigVersion string      `json:"config_version,omitempty"` // that it ran
+	OverTime      []NodePoint `json:"over_time,omitempty"`      // how its generator fared
+	Complete      bool        `json:"complete"`
+	Reason        string      `json:"reason,omitempty"` // why it is not complete
 	// ThinkTimeScale is what the node's think times were multiplied by, null for 1.
 	ThinkTimeScale *float64 `json:"think_time_scale,omitempty"`
 }
@@ -126,9 +157,10 @@ type LateStarts struct {
 
 // Drops splits dropped arrivals by cause, as far as it is known.
 type Drops struct {
-	Thinking int64 `json:"thinking"` // workers were thinking
-	Target   int64 `json:"target"`   // workers were waiting for the target
-	End      int64 `json:"end"`      // still waiting at the end of the duration
+	Thinking int64 `json:"thinking"`           // workers were thinking
+	Target   int64 `json:"target"`             // workers were waiting for the target
+	End      int64 `json:"end"`                // still waiting at the end of the duration
+	Isolated int64 `json:"isolated,omitempty"` // the node had no lease, or could not know whether another was sending them
 }
 
 // ErrorCounts is the number of errors by kind.
@@ -162,6 +194,9 @@ type Connections struct {
 	// Downgrades is the number of redirects from https to http.
 	Downgrades     int64 `json:"downgrades,omitempty"`
 	LookupFailures int64 `json:"lookup_failures,omitempty"` // of host names
+	// Client is whose connections they were: "own", "std" (net/http's) or
+	// "own and std"; "" if none was opened.
+	Client string `json:"client,omitempty"`
 }
 
 // Percentiles is a histogram's block, in milliseconds.
@@ -206,6 +241,8 @@ type SeriesPoint struct {
 	Workers        int64    `json:"workers"`
 	ScheduleLagP99 *float64 `json:"schedule_lag_p99"`
 	CPUPct         float64  `json:"cpu_pct"`
+	ThrottledPct   float64  `json:"throttled_pct"`
+	GCPause        float64  `json:"gc_pause"` // the longest, in milliseconds
 	PointDetail
 }
 
@@ -237,10 +274,14 @@ type ThresholdResult struct {
 type GeneratorResult struct {
 	CPUPct           float64 `json:"cpu_pct"`
 	ThrottledPct     float64 `json:"throttled_pct"`
+	ThrottledPeriods int64   `json:"throttled_periods,omitempty"` // of the cgroup
 	GCPauseP99Ms     float64 `json:"gc_pause_p99_ms"`
+	ScheduleLagP50Ms float64 `json:"schedule_lag_p50_ms"`
 	ScheduleLagP99Ms float64 `json:"schedule_lag_p99_ms"`
 	WakeupP99Ms      float64 `json:"wakeup_p99_ms,omitempty"`
-	Verdict          Verdict `json:"verdict"`
+	// ClockJumpMs is how far the wall clock has jumped at once, if more than a second.
+	ClockJumpMs float64 `json:"clock_jump_ms,omitempty"`
+	Verdict     Verdict `json:"verdict"`
 	// Reasons say what has made the verdict worse than ok.
 	Reasons []string `json:"reasons,omitempty"`
 }
@@ -252,7 +293,7 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 		nodes = []NodeResult{s.Node(0)}
 	}
 	r := &Result{
-		Schema: ResultSchema, RunID: s.RunID, ConfigVersion: s.ConfigVersion, Scope: scope, Nodes: nodes,
+		Schema: ResultSchema, RunID: s.RunID, ConfigVersion: s.ConfigVersion, Scope: scope, Nodes: thinNodes(nodes),
 		StartedAt: s.StartedAt, DurationS: s.duration().Seconds(), WarmupS: s.Warmup.Seconds(), WarmupReqs: s.WarmupRequests, WarmupErrors: s.WarmupErrors,
 		Due: s.Due(), Started: s.Started, Completed: s.Completed, Interrupted: s.interrupted(), Dropped: s.Dropped,
 		Requests: s.Requests, Retried: s.Retried, Iterations: s.iterations(), RPS: perSecond(s.Requests, s.Span()),
@@ -267,6 +308,7 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 		Steps:       []StepResult{}, Series: s.newSeries(), Slowest: newSlowest(s), Thresholds: []ThresholdResult{},
 		Generator: newGeneratorResult(s),
 	}
+	r.StartSpreadMs, r.StartSpreadBoundMs = startSpread(nodes)
 	r.addDetail(s)
 	if s.StoppedBy != "" {
 		r.Stopped = &Stopped{Cause: s.StoppedBy, AfterS: s.StoppedAfter.Seconds()}
@@ -311,9 +353,12 @@ type Stopped struct {
 // clock less this node's.
 func (s *Summary) Node(clockOffset time.Duration) NodeResult {
 	n := NodeResult{
-		NodeID: s.NodeID, ClockOffsetMs: millis(clockOffset), Requests: s.Requests,
-		Complete: s.Ended && s.Failure == "", Reason: s.Failure,
+		NodeID: s.NodeID, ClockOffsetMs: millis(clockOffset), Requests: s.Requests, RPS: perSecond(s.Requests, s.Span()),
+		CPUPct: round(s.Generator.CPUPct, 1), ScheduleLagP99Ms: millis(s.Generator.ScheduleLagP99),
+		ThrottledPct: round(s.Generator.ThrottledPct, 1), GCPauseP99Ms: millis(s.Generator.GCPauseP99), Dropped: s.Dropped,
+		ConfigVersion: s.ConfigVersion, OverTime: s.fared(), Complete: s.Ended && s.Failure == "", Reason: s.Failure,
 	}
+	n.Verdict, n.Reasons = s.verdict()
 	if skew, ok := s.StartSkew(); ok {
 		ms := millis(skew)
 		n.StartSkewMs = &ms
@@ -377,8 +422,8 @@ func newGeneratorResult(s *Summary) GeneratorResult {
 	g := s.Generator
 	verdict, reasons := s.verdict()
 	return GeneratorResult{
-		CPUPct: round(g.CPUPct, 1), ThrottledPct: round(g.ThrottledPct, 1),
-		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP99Ms: millis(g.ScheduleLagP99), WakeupP99Ms: millis(g.WakeupP99),
+		CPUPct: round(g.CPUPct, 1), ThrottledPct: round(g.ThrottledPct, 1), ThrottledPeriods: g.ThrottledPeriods,
+		GCPauseP99Ms: millis(g.GCPauseP99), ScheduleLagP50Ms: millis(g.ScheduleLagP50), ScheduleLagP99Ms: millis(g.ScheduleLagP99), WakeupP99Ms: millis(g.WakeupP99), ClockJumpMs: millis(g.ClockJump),
 		Verdict: verdict, Reasons: reasons,
 	}
 }

@@ -136,16 +136,16 @@ func TestResultHasEveryName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for object, names := range map[string]string{
-		"": `schema run_id config_version scope nodes started_at duration_s due started completed interrupted dropped requests
+		"": `schema run_id plan config_version scope nodes started_at duration_s due started completed interrupted dropped requests
 			retried iterations rps target late_starts errors status_codes bytes_in bytes_out connections latency_ms
-			service_time_ms latency_ok_ms iteration_ms steps scenarios series slowest thresholds generator`,
+			service_time_ms latency_ok_ms iteration_ms steps scenarios series slowest thresholds generator start_spread_ms`,
 		"target":          "iterations rate_error_pct",
 		"late_starts":     "no_worker catch_up generator",
 		"errors":          "timeout network tls client_error server_error assertion other generator",
 		"connections":     "new reused reconnects",
 		"latency_ms":      "min mean p50 p90 p95 p99 p99_9 max histogram",
 		"service_time_ms": "min mean p50 p90 p95 p99 p99_9 max histogram",
-		"generator":       "cpu_pct throttled_pct gc_pause_p99_ms schedule_lag_p99_ms verdict reasons", // the last where it is not ok
+		"generator":       "cpu_pct throttled_pct gc_pause_p99_ms schedule_lag_p50_ms schedule_lag_p99_ms verdict reasons", // the last where it is not ok
 	} {
 		fields := got
 		if object != "" {
@@ -223,6 +223,7 @@ func TestVerdict(t *testing.T) {
 		{Generator{ThrottledPct: 10.1}, 0, VerdictSaturated},
 		{Generator{ScheduleLagP99: 11 * millisecond}, 0, VerdictSaturated},
 		{Generator{WakeupP99: 11 * millisecond}, 0, VerdictSaturated},
+		{Generator{ClockJump: 1500 * millisecond}, 0, VerdictSaturated},
 		{Generator{GCPauseP99: time.Second}, 0, VerdictOK},
 		{Generator{}, 1, VerdictSaturated},
 	} {

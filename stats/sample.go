@@ -68,6 +68,7 @@ const (
 	DropThinking           // the workers it needed were thinking
 	DropWaiting            // the workers it needed were waiting for the target
 	DropEnd                // it was still waiting at the end of the duration
+	DropIsolated           // the node had no lease when it was due, or another may have sent it
 )
 
 // Drop is arrivals that were due and never started.
@@ -82,7 +83,10 @@ type Gauges struct {
 	At       time.Duration // since the run's start
 	Workers  int64         // that there are, busy or not
 	InFlight int64         // requests sent and not answered yet
-	CPUPct   float64       // of what the process may use, in the last second
+	// In the last second:
+	CPUPct       float64       // of what the process may use
+	ThrottledPct float64       // of the time, by the cgroup
+	GCPause      time.Duration // the longest
 }
 
 // Arrival is how one arrival of the load curve was started.
@@ -132,6 +136,9 @@ type Layout struct {
 	// Asked is how many arrivals the curve asks for until t, as an integral: it
 	// gives series and stages their targets.
 	Asked func(t time.Duration) float64
+	// Part is the node's part of the load at t, nil for all of it: stages are as the
+	// plan has them.
+	Part func(t time.Duration) float64
 	// MaxLabels is how many steps, and how many scenarios, are counted apart;
 	// those beyond are counted together as "other". 0 is no limit.
 	MaxLabels int

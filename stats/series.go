@@ -29,8 +29,9 @@ type Point struct {
 	Requests, Retried, Errors        int64
 	Completed                        int64 // iterations
 	AssertionsPassed, AssertionsLost int64
-	Workers                          int64 // the most
-	CPUPct                           float64
+	Workers                          int64         // the most
+	CPUPct, ThrottledPct             float64       // the worst second of the worst node
+	GCPause                          time.Duration // the longest
 	Max                              time.Duration // latency, exact
 	latency, lag                     sketch
 }
@@ -129,6 +130,8 @@ func (s *Series) add(o *Series) {
 func (p *Point) add(o *Point) {
 	p.Target += o.Target
 	p.CPUPct = max(p.CPUPct, o.CPUPct)
+	p.ThrottledPct = max(p.ThrottledPct, o.ThrottledPct)
+	p.GCPause = max(p.GCPause, o.GCPause)
 	p.Max = max(p.Max, o.Max)
 	addCounters(p.counters(), o.counters())
 	p.latency = p.latency.merge(o.latency, latencySketch)
@@ -174,6 +177,7 @@ func (s *Summary) newSeries() []SeriesPoint {
 		point := SeriesPoint{
 			T: s.Series.Time(i).Seconds(), Target: round(p.Target, 3), Started: p.Started, Late: p.Late, Dropped: p.Dropped,
 			Errors: p.Errors, Workers: p.Workers, CPUPct: round(p.CPUPct, 1),
+			ThrottledPct: round(p.ThrottledPct, 1), GCPause: millis(p.GCPause),
 			PointDetail: PointDetail{
 				Requests: p.Requests, Retried: p.Retried, Completed: p.Completed,
 				AssertionsPassed: p.AssertionsPassed, AssertionsFailed: p.AssertionsLost,

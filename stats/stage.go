@@ -97,13 +97,28 @@ func (out *Summary) addStages(from []StageStats) {
 	}
 }
 
-// setStageTargets fills in what the curve asks for in all of each stage.
-func (s *Summary) setStageTargets(asked func(time.Duration) float64) {
-	if asked == nil {
+// setStages fills in what the curve asks for in all of each stage, of what part
+// of the load is the node's by now.
+func (s *Summary) setStages(l *Layout) {
+	for i := range s.Stages {
+		st := &s.Stages[i]
+		if l.Part != nil {
+			st.FromRate, st.ToRate = l.Stages[i].FromRate*l.Part(st.From), l.Stages[i].ToRate*l.Part(st.To-1)
+		}
+		if l.Asked != nil {
+			st.Target = max(l.Asked(st.To)-l.Asked(st.From), 0)
+		}
+	}
+}
+
+// AskStages says of stages that have not ended at t only what has been asked for
+// in them so far: what a node does not live to send is another's to answer for.
+func (s *Summary) AskStages(asked func(time.Duration) float64, t time.Duration) {
+	if s.Closed {
 		return
 	}
 	for i := range s.Stages {
 		st := &s.Stages[i]
-		st.Target = max(asked(st.To)-asked(st.From), 0)
+		st.Target = max(asked(min(st.To, t))-asked(min(st.From, t)), 0)
 	}
 }

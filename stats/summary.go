@@ -87,10 +87,12 @@ type Summary struct {
 	DroppedThinking int64 // of Dropped, as far as the cause is known
 	DroppedWaiting  int64
 	DroppedEnd      int64
+	DroppedIsolated int64
 	Downgrades      int64 // redirects from https to http
 	LookupFailures  int64 // of host names
 	InFlight        int64 // requests sent and not answered yet
 	FoldedLabels    int64 // steps and scenarios counted as "other"
+	RowsSkipped     int64 // of split data files: lost nodes may have used them
 	Histograms      int64 // that hold samples
 	HistogramBytes  int64 // about, in the engine
 
@@ -99,6 +101,9 @@ type Summary struct {
 	SavingSince time.Duration
 
 	Pool Pool // what the run's config says of idle connections
+
+	// Which HTTP clients opened connections: the engine's own, and net/http's.
+	OwnClient, StdClient bool
 }
 
 // Pool is the limit on idle connections that a plan sets.
@@ -112,7 +117,9 @@ type Pool struct {
 type StepStats struct {
 	StepKey
 	Requests, Retried                  int64 // attempts and redirect hops; repaired attempts
-	Succeeded, Errors                  int64 // runs of the step by outcome
+	Succeeded, Errors                  int64 // requests, of which runs of the step by outcome:
+	Superseded                         int64 // of Errors, attempts that a further one followed in vain
+	Extra                              int64 // of Requests, those beyond one for each run: attempts before the last, hops
 	AssertionsPassed, AssertionsFailed int64
 	NoStatus                           int64         // requests without a response
 	StatusCodes                        map[int]int64 // 1..999
@@ -130,11 +137,17 @@ type ScenarioStats struct {
 // Generator is how the load generator itself fared; in a merged summary every
 // figure is that of the worst node.
 type Generator struct {
-	CPUPct         float64 // of what the process may use
-	ThrottledPct   float64 // of the time, by the cgroup
-	GCPauseP99     time.Duration
-	WakeupP99      time.Duration // how late the scheduler wakes a timer
-	ScheduleLagP99 time.Duration // filled in by Recorder.Summary
+	CPUPct       float64 // of what the process may use
+	ThrottledPct float64 // of the time, by the cgroup
+	// ThrottledPeriods is in how many of the cgroup's periods that happened.
+	ThrottledPeriods int64
+	GCPauseP99       time.Duration
+	WakeupP99        time.Duration // how late the scheduler wakes a timer
+	// ClockJump is the farthest that the wall clock has jumped at once, forwards or
+	// back, if that was more than a second.
+	ClockJump time.Duration
+	// Filled in by Recorder.Summary.
+	ScheduleLagP50, ScheduleLagP99 time.Duration
 }
 
 // Due is the number of arrivals that fell due: started or dropped.
@@ -177,6 +190,15 @@ func (s *Summary) duration() time.Duration {
 		return s.Planned
 	}
 	return s.Elapsed
+}
+
+// sending is for how long load was sent: the duration, unless the run has ended
+// before its time.
+func (s *Summary) sending() time.Duration {
+	if s.StoppedBy != "" {
+		return min(s.StoppedAfter, s.duration())
+	}
+	return s.duration()
 }
 
 // StartSkew is actual send less due time of the first arrival; ok is false
@@ -226,7 +248,7 @@ func (s *Summary) counters() []*int64 {
 		&s.LateNoWorker, &s.LateCatchUp, &s.LateGenerator, &s.Requests, &s.Retried,
 		&s.BytesIn, &s.BytesOut, &s.ConnsNew, &s.ConnsReused, &s.Reconnects,
 		&s.UnresolvedVariables, &s.ExtractionsFailed,
-		&s.DroppedThinking, &s.DroppedWaiting, &s.DroppedEnd, &s.Downgrades, &s.LookupFailures,
+		&s.DroppedThinking, &s.DroppedWaiting, &s.DroppedEnd, &s.DroppedIsolated, &s.Downgrades, &s.LookupFailures,
 		&s.Placed, &s.InFlight, &s.Histograms, &s.HistogramBytes,
 		&s.WarmupRequests, &s.WarmupErrors,
 	}
@@ -286,7 +308,7 @@ func (s *Summary) share() int64 {
 func (st *StepStats) counters() []*int64 {
 	return []*int64{
 		&st.Requests, &st.Retried, &st.Succeeded, &st.Errors,
-		&st.AssertionsPassed, &st.AssertionsFailed, &st.NoStatus,
+		&st.AssertionsPassed, &st.AssertionsFailed, &st.NoStatus, &st.Superseded, &st.Extra,
 	}
 }
 

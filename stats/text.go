@@ -13,6 +13,7 @@ import (
 func (r *Result) WriteText(w io.Writer, colour bool) error {
 	p := &page{colour: colour}
 	r.textHead(p)
+	r.textAnswers(p)
 	r.textTotals(p)
 	r.textPercentiles(p)
 	r.textStages(p)
@@ -22,6 +23,7 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 	r.textSlowest(p)
 	r.textThresholds(p)
 	r.textNodes(p)
+	r.textFared(p)
 	r.textGenerator(p)
 	if _, err := io.WriteString(w, p.out.String()); err != nil {
 		return fmt.Errorf("write result as text: %w", err)
@@ -31,6 +33,9 @@ func (r *Result) WriteText(w io.Writer, colour bool) error {
 
 func (r *Result) textHead(p *page) {
 	title := "volley run " + clean(r.RunID)
+	if len(r.Runs) > 0 {
+		title = fmt.Sprintf("volley runs, %d merged: %s", len(r.Runs), cut(r.Name(), 90))
+	}
 	if r.Plan != "" {
 		title += " of plan " + clean(r.Plan)
 	}
@@ -61,6 +66,9 @@ func (r *Result) scopeText() cell {
 			silent = append(silent, short(n.NodeID))
 		}
 	}
+	if len(silent) == 0 && len(r.Runs) > 0 {
+		return plain("counts and percentiles are those of all runs together, rates the mean of them")
+	}
 	if len(silent) == 0 {
 		return plain(fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes)))
 	}
@@ -82,8 +90,8 @@ func (r *Result) textTotals(p *page) {
 	p.line(label("requests"), plain(fmt.Sprintf("%d (%.1f/s), ", r.Requests, r.RPS)),
 		bad(r.Errors.Total(), "%d errors"), plain(fmt.Sprintf(" (%.2f %%), %d retried, %s in, %s out",
 			100*r.errorRate(), r.Retried, size(r.BytesIn), size(r.BytesOut))))
-	p.line(label("connections"), plain(fmt.Sprintf("%d new, %d reused, %d reconnects",
-		r.Connections.New, r.Connections.Reused, r.Connections.Reconnects)))
+	p.line(label("connections"), plain(fmt.Sprintf("%d new, %d reused, %d reconnects%s",
+		r.Connections.New, r.Connections.Reused, r.Connections.Reconnects, r.Connections.clientText())))
 	late := r.LateStarts
 	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.total(),
 		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
@@ -194,6 +202,15 @@ func (r *Result) textCounts(p *page) {
 	p.gap()
 }
 
+// offsetText is a clock's offset, with what it may be off by.
+func offsetText(n NodeResult) string {
+	text := signedMs(&n.ClockOffsetMs)
+	if n.ClockBoundMs > 0 {
+		text += " ±" + ms(&n.ClockBoundMs)
+	}
+	return text
+}
+
 func (r *Result) textNodes(p *page) {
 	rows := [][]cell{heads("node", "requests", "start skew", "clock offset", "result")}
 	for _, n := range r.Nodes {
@@ -202,23 +219,32 @@ func (r *Result) textNodes(p *page) {
 			state = cell{"incomplete: " + clean(n.Reason), red}
 		}
 		rows = append(rows, []cell{
-			plain(short(n.NodeID)), plain(fmt.Sprint(n.Requests)), plain(signedMs(n.StartSkewMs)),
-			plain(signedMs(&n.ClockOffsetMs)), state,
+			plain(n.label()), plain(fmt.Sprint(n.Requests)), plain(signedMs(n.StartSkewMs)),
+			plain(offsetText(n)), state,
 		})
 	}
 	p.table(rows, true)
+	if r.StartSpreadMs != nil {
+		text := "within " + ms(r.StartSpreadMs) + " of each other"
+		if r.StartSpreadBoundMs > 0 {
+			text += ", ±" + ms(&r.StartSpreadBoundMs) + " by what is known of their clocks"
+		}
+		p.line(label("starts"), plain(text))
+	}
 	p.gap()
+}
+
+// label is the node's name, with its run where there are several.
+func (n *NodeResult) label() string {
+	if n.RunID != "" {
+		return short(n.NodeID) + " in " + short(n.RunID)
+	}
+	return short(n.NodeID)
 }
 
 func (r *Result) textGenerator(p *page) {
 	g := r.Generator
-	verdict := cell{string(g.Verdict), green}
-	switch g.Verdict {
-	case VerdictStrained:
-		verdict.style = yellow
-	case VerdictSaturated:
-		verdict.style = red
-	}
+	verdict := cell{string(g.Verdict), g.Verdict.style()}
 	p.line(label("generator"), verdict, plain(fmt.Sprintf(": CPU %.1f %%, throttled %.1f %%, p99 of schedule lag %s, wake-up %s, GC pause %s",
 		g.CPUPct, g.ThrottledPct, ms(&g.ScheduleLagP99Ms), ms(&g.WakeupP99Ms), ms(&g.GCPauseP99Ms))))
 	for _, reason := range g.Reasons {

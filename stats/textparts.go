@@ -17,9 +17,13 @@ func (r *Result) textDrops(p *page) {
 		return
 	}
 	d := r.Drops
-	rest := r.Dropped - d.Thinking - d.Target - d.End
-	p.line(label("dropped"), cell{fmt.Sprintf("%d: workers thinking %d, waiting for the target %d, left at the end %d, catch-up or start too late %d",
-		r.Dropped, d.Thinking, d.Target, d.End, rest), red})
+	rest := r.Dropped - d.Thinking - d.Target - d.End - d.Isolated
+	text := fmt.Sprintf("%d: workers thinking %d, waiting for the target %d, left at the end %d, catch-up or start too late %d",
+		r.Dropped, d.Thinking, d.Target, d.End, rest)
+	if d.Isolated > 0 {
+		text += fmt.Sprintf(", node isolated %d", d.Isolated)
+	}
+	p.line(label("dropped"), cell{text, red})
 }
 
 func (r *Result) textNotes(p *page) {
@@ -35,12 +39,17 @@ func (r *Result) textNotes(p *page) {
 	if v := r.Variables; v != (Variables{}) {
 		p.line(label("variables"), cell{fmt.Sprintf("%d uses of what nothing had set, %d not found in responses", v.Unresolved, v.ExtractionsFailed), yellow})
 	}
-	switch r.PercentileSource {
-	case "":
-	case "sampled":
+	switch {
+	case r.PercentileSource == "":
+	case r.PercentileSource == "sampled":
 		p.line(label("percentiles"), cell{fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct), yellow})
+	case r.Latency.Min != nil:
+		p.line(label("percentiles"), cell{"off on some nodes: what is here is of those that record them", yellow})
 	default:
 		p.line(label("percentiles"), cell{r.PercentileSource, yellow})
+	}
+	if n := r.RowsSkipped; n > 0 {
+		p.line(label("data rows"), cell{fmt.Sprintf("%d skipped: nodes that are lost may have used them", n), yellow})
 	}
 	if n := r.FoldedLabels; n > 0 {
 		p.line(label("labels"), cell{fmt.Sprintf("%d steps and scenarios are counted together as other", n), yellow})
@@ -48,6 +57,7 @@ func (r *Result) textNotes(p *page) {
 	if at := r.MemorySavingSinceS; at > 0 {
 		p.line(label("memory"), cell{"short since " + seconds(at) + ": from then on no new labels and no phases", yellow})
 	}
+	r.textShares(p)
 	r.textThinkTimes(p)
 	r.textInterval(p)
 }

@@ -23,6 +23,36 @@ func TestSupersededAttemptsAreErrorsWithoutALatency(t *testing.T) {
 	}
 }
 
+// Requests beyond one for each run of a step are attempts and hops, repaired or
+// not; what was cut off is none of them.
+func TestAmplificationIsThatOfRetriesAndHops(t *testing.T) {
+	r := NewRecorder(oneStep(), 1)
+	sh := r.Shard(0)
+	sh.Request(Sample{Partial: true})                                // interrupted
+	sh.Request(Sample{Status: 200, Complete: true})                  // after all that follows
+	sh.Request(Sample{Status: 302, Complete: true, Partial: true})   // a hop
+	sh.Request(Sample{Kind: ErrNetwork, Partial: true})              // an attempt that was repaired
+	sh.Request(Sample{Status: 503, Kind: ErrServer, Complete: true}) // in vain, after these two:
+	sh.Request(Sample{Status: 503, Kind: ErrServer, Complete: true, Superseded: true})
+	sh.Request(Sample{Kind: ErrTimeout, Superseded: true})
+	s := r.Summary()
+	st := s.Steps[0]
+	if st.Succeeded != 1 || st.Errors != 3 || st.Superseded != 2 || st.Extra != 4 {
+		t.Errorf("%d succeeded, %d errors of which %d superseded, %d beyond; want 1, 3, 2, 4", st.Succeeded, st.Errors, st.Superseded, st.Extra)
+	}
+	res := written(t, s, ScopeNode)
+	again, err := MergeResults(res)
+	if err != nil || res.Amplification != 2.333 || again.Amplification != 2.333 { // 7 requests of 3 runs
+		t.Errorf("amplification %v, read again %v (%v); want 2.333", res.Amplification, again.Amplification, err)
+	}
+	cut := NewRecorder(oneStep(), 1)
+	cut.Shard(0).Request(Sample{Status: 200, Complete: true})
+	cut.Shard(0).Request(Sample{Partial: true})
+	if a := written(t, cut.Summary(), ScopeNode).Amplification; a != 0 {
+		t.Errorf("amplification %v of a run that was cut off", a)
+	}
+}
+
 func TestVariablesAndExamplesReachTheResult(t *testing.T) {
 	a, b := NewRecorder(oneStep(), 2), NewRecorder(oneStep(), 1)
 	a.Shard(0).Unresolved()

@@ -36,6 +36,9 @@ func (s *Summary) verdict() (Verdict, []string) {
 	if n := s.Errors[ErrGenerator]; n > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d errors of the generator's own: out of descriptors, ports or memory", n))
 	}
+	if j := s.Generator.ClockJump; j > 0 {
+		reasons = append(reasons, fmt.Sprintf("the wall clock jumped by %.1f s during the run: the machine was suspended, or its clock was set", j.Seconds()))
+	}
 	if len(reasons) > 0 {
 		return VerdictSaturated, reasons
 	}

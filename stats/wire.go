@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 5
+	wireVersion = 9
 )
 
 // What Decode accepts at most.
@@ -117,19 +117,19 @@ func (s *Summary) texts() []*string {
 }
 
 func (s *Summary) flags() []*bool {
-	return []*bool{&s.Ended, &s.Closed, &s.Sent, &s.NoHistograms, &s.Pool.Limited, &s.Scaled}
+	return []*bool{&s.Ended, &s.Closed, &s.Sent, &s.NoHistograms, &s.Pool.Limited, &s.Scaled, &s.OwnClient, &s.StdClient}
 }
 
 // figures are counters that do not add up.
 func (s *Summary) figures() []*int64 {
-	return []*int64{&s.SamplePct, &s.SampleMost, &s.FoldedLabels, &s.Pool.MaxIdlePerHost}
+	return []*int64{&s.SamplePct, &s.SampleMost, &s.FoldedLabels, &s.RowsSkipped, &s.Pool.MaxIdlePerHost, &s.Generator.ThrottledPeriods}
 }
 
 func (s *Summary) durations() []*time.Duration {
 	g := &s.Generator
 	return []*time.Duration{
 		&s.Elapsed, &s.Planned, &s.Warmup, &s.FirstDue, &s.FirstSent,
-		&g.GCPauseP99, &g.WakeupP99, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince, &s.StoppedAfter,
+		&g.GCPauseP99, &g.WakeupP99, &g.ClockJump, &g.ScheduleLagP50, &g.ScheduleLagP99, &s.Pool.IdleTimeout, &s.SavingSince, &s.StoppedAfter,
 	}
 }
 

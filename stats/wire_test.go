@@ -40,7 +40,8 @@ func fullSummary() *Summary {
 	r.Shard(1).Placed()
 	r.Shard(0).Downgraded()
 	r.Shard(0).LookupFailed()
-	r.Observe(Gauges{At: 2 * time.Second, Workers: 8, InFlight: 3, CPUPct: 70})
+	r.Shard(1).Drop(Drop{At: time.Second, N: 2, Cause: DropIsolated})
+	r.Observe(Gauges{At: 2 * time.Second, Workers: 8, InFlight: 3, CPUPct: 70, ThrottledPct: 2, GCPause: 300 * time.Microsecond})
 	r.Shard(0).Reconnected(4)
 	r.Shard(0).Unresolved()
 	r.Shard(1).ExtractionFailed()
@@ -53,10 +54,12 @@ func fullSummary() *Summary {
 	s.StoppedBy, s.StoppedAfter = "stop", 7*time.Second
 	s.Ended, s.Closed, s.Failure, s.Target, s.Workers = true, true, "it broke", 123.25, 7
 	s.Unit, s.NoHistograms, s.Pool = "requests", true, Pool{Limited: true, MaxIdlePerHost: 4, IdleTimeout: time.Minute}
+	s.OwnClient, s.StdClient = true, true
 	s.ThinkTimeScale, s.Scaled = 0.5, true
-	s.Generator.CPUPct, s.Generator.ThrottledPct = 42.5, 0.5
+	s.RowsSkipped = 6
+	s.Generator.CPUPct, s.Generator.ThrottledPct, s.Generator.ThrottledPeriods = 42.5, 0.5, 9
 	s.SavingSince, s.SampleMost = 4*time.Second, 75
-	s.Generator.GCPauseP99, s.Generator.WakeupP99 = 100, 200
+	s.Generator.GCPauseP99, s.Generator.WakeupP99, s.Generator.ClockJump = 100, 200, 300
 	return s
 }
 

@@ -50,6 +50,8 @@ func (e *encoder) series(s *Series) {
 		p := &s.Points[i]
 		e.float(p.Target)
 		e.float(p.CPUPct)
+		e.float(p.ThrottledPct)
+		e.signed(int64(p.GCPause))
 		e.signed(int64(p.Max))
 		e.body(p.counters(), nil)
 		e.text(string(p.latency))
@@ -70,11 +72,11 @@ func (d *decoder) series(s *Series) {
 		if d.err != nil {
 			return
 		}
-		p := Point{Target: d.float(), CPUPct: d.float(), Max: time.Duration(d.signed())}
+		p := Point{Target: d.float(), CPUPct: d.float(), ThrottledPct: d.float(), GCPause: time.Duration(d.signed()), Max: time.Duration(d.signed())}
 		d.body(p.counters(), nil)
 		p.latency, p.lag = d.sketch(latencySketch), d.sketch(lagSketch)
-		if p.Max < 0 {
-			d.fail("the greatest latency of a point is %d", p.Max)
+		if p.Max < 0 || p.GCPause < 0 {
+			d.fail("the greatest latency of a point is %d, the longest pause %d", p.Max, p.GCPause)
 		}
 		s.Points = append(s.Points, p)
 	}

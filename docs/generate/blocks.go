@@ -9,15 +9,18 @@ import (
 )
 
 var (
-	fence  = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+	fence  = regexp.MustCompile("(?ms)^(<!-- (?:run by|not run): [^\n]+ -->\n)?```yaml\n(.*?)^```$")
 	topKey = regexp.MustCompile(`(?m)^([a-z]+):`)
 )
 
-// fragments are the YAML blocks of a page.
+// fragments are the YAML blocks of a page that are plans or parts of one: those
+// that no mark above says are run, and so read, elsewhere.
 func fragments(page []byte) []string {
 	var out []string
 	for _, m := range fence.FindAllSubmatch(page, -1) {
-		out = append(out, string(m[1]))
+		if len(m[1]) == 0 {
+			out = append(out, string(m[2]))
+		}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 // Generate writes what the documentation says from the code itself: the tables
-// in docs/*.md between "<!-- generated: NAME -->" and "<!-- end -->", and the
-// pictures of docs/load-models.md. Its test fails when a page and the code
+// in docs/*.md between "<!-- generated: NAME -->" and "<!-- end -->", the
+// pictures of docs/load-models.md, and what docs/performance.json says as tables
+// and a picture. Its test fails when a page and the code
 // differ.
 //
 //	go generate ./docs/generate
@@ -8,7 +9,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -43,10 +46,15 @@ func write(docs string) error {
 // generated is every file of the folder that has generated parts, as it should
 // be, by its name in the folder.
 func generated(docs string) (map[string][]byte, error) {
-	parts, err := allParts()
+	parts, err := allParts(filepath.Join(docs, ".."))
 	if err != nil {
 		return nil, err
 	}
+	figures, err := measured(docs)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(parts, performanceParts(figures))
 	pages, err := filepath.Glob(filepath.Join(docs, "*.md"))
 	if err != nil {
 		return nil, err
@@ -79,6 +87,7 @@ func generated(docs string) (map[string][]byte, error) {
 		files[name] = svg
 	}
 	files["pictures/coordinated-omission.svg"] = omissionPicture()
+	files["pictures/cost.svg"] = costPicture(figures)
 	return files, err
 }
 
@@ -106,8 +115,9 @@ func fill(page []byte, parts map[string]string, used map[string]bool) ([]byte, e
 	}), unknown
 }
 
-// allParts are the generated parts by name.
-func allParts() (map[string]string, error) {
+// allParts are the generated parts by name, some of them read from the code
+// below root.
+func allParts(root string) (map[string]string, error) {
 	parts := map[string]string{"plan": planPart(), "coordinated omission": omissionPart()}
 	for name, part := range settingsParts() {
 		parts["settings "+name] = part
@@ -116,5 +126,7 @@ func allParts() (map[string]string, error) {
 	for name, part := range metrics {
 		parts["metrics "+name] = part
 	}
-	return parts, err
+	fromSource, more := sourceParts(root)
+	maps.Copy(parts, fromSource)
+	return parts, errors.Join(err, more)
 }

@@ -24,6 +24,7 @@ var metricGroups = []struct {
 	name     string
 	prefixes []string
 }{
+	{"merged", []string{"cluster_request", "cluster_scenario", "cluster_concurrent"}},
 	{"scenarios", []string{"scenario_", "concurrent_scenarios"}},
 	{"requests", []string{"request", "concurrent_requests"}},
 	{"connections", []string{"connection_", "redirect_", "lookup_"}},
@@ -101,6 +102,7 @@ func allMetrics() ([]metric, error) {
 // exposition is what a node shows that has something to show for each metric.
 func exposition(m *stats.Metrics) string {
 	m.SetSummary(busyRun())
+	m.SetMerged(busyRun)
 	m.SetNode(busyNode)
 	answer := httptest.NewRecorder()
 	m.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))

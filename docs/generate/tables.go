@@ -85,7 +85,7 @@ const restOfSettings = "others"
 // settingsParts are tables of variables by group, those without a place of
 // their own under "others".
 func settingsParts() map[string]string {
-	own := []string{"Run", "Ephemeral", "Node", "Registry", "Control", "Log", "Memory", "Cluster", "Source", "Consul", "LoadPlan", "Later"}
+	own := []string{"Run", "Job", "Ephemeral", "Node", "Registry", "Control", "OTLP", "Log", "Memory", "Cluster", "Source", "Consul", "LoadPlan", "Deprecated"}
 	// The page says once what bools and durations are.
 	short := strings.NewReplacer("true, 1, yes, on or false, 0, no, off", "bool", "a text", "text",
 		"a duration such as 500ms, 30s, 5m, 2h or 1d (a bare number is seconds)", "duration", "a whole number", "whole number", "a number", "number")

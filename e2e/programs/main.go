@@ -22,6 +22,7 @@ const usage = `usage: programs ROLE [flags]
   metadata  GCE metadata server that hands out a token
   drop      drop all TCP packets from and to a port in this network namespace, both ways
   heal      undo drop
+  crowd     hold idle connections to addresses
   exit      end with a given code, at once or on SIGTERM`
 
 func main() {
@@ -47,7 +48,7 @@ func run(args []string) error {
 	defer stop()
 	roles := map[string]func(context.Context, []string) error{
 		"target": runTarget, "gcsproxy": runGCSProxy, "metadata": runMetadata,
-		"drop": runDrop, "heal": runHeal, "exit": runExit,
+		"drop": runDrop, "heal": runHeal, "crowd": runCrowd, "exit": runExit,
 	}
 	role, ok := roles[args[0]]
 	if !ok {
@@ -56,10 +57,22 @@ func run(args []string) error {
 	return role(ctx, args[1:])
 }
 
+// connKey is under what a request's context has its connection.
+type connKey struct{}
+
 // serve answers on addr until ctx ends. onConn may be nil; it sees every new connection.
 func serve(ctx context.Context, addr string, handler http.Handler, onConn func(net.Conn)) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return serveOn(ctx, listener, handler, onConn)
+}
+
+func serveOn(ctx context.Context, listener net.Listener, handler http.Handler, onConn func(net.Conn)) error {
 	server := &http.Server{
-		Addr: addr, Handler: handler,
+		Handler:           handler,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 5 * time.Minute,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateNew && onConn != nil {
@@ -68,10 +81,10 @@ func serve(ctx context.Context, addr string, handler http.Handler, onConn func(n
 		},
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.ListenAndServe() }()
+	go func() { failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("serve %s: %w", addr, err)
+		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 		_ = server.Close()
 		<-failed

@@ -19,11 +19,19 @@ const (
 	maxSources  = 1024    // source addresses, further ones go under "other"
 	maxPaths    = 256     // method and path pairs, likewise
 	maxNodes    = 16      // node names seen from one source
+	maxRuns     = 256     // run ids, further ones go under "other"
 	maxBody     = 16 << 20
 )
 
-// nodeHeader is the request header by which a plan may say which node sends.
-const nodeHeader = "X-Volley-Node"
+// Request headers by which a plan may say more of an arrival: which node sends
+// it, of which run it is (${run_id}), which arrival (${iteration}), and when it
+// was sent (${timestamp}).
+const (
+	nodeHeader      = "X-Volley-Node"
+	runHeader       = "X-Volley-Run"
+	iterationHeader = "X-Volley-Iteration"
+	sentHeader      = "X-Volley-Sent"
+)
 
 // targetStats is the answer of GET /_stats. Times are Unix nanoseconds of this
 // machine's wall clock, 0 = never.
@@ -47,8 +55,11 @@ type sourceStats struct {
 }
 
 type arrival struct {
-	NS     int64  `json:"ns"`
-	Source string `json:"source"`
+	NS        int64  `json:"ns"`
+	Source    string `json:"source"`
+	Run       string `json:"run,omitempty"`
+	Iteration *int64 `json:"n,omitempty"`
+	SentMS    int64  `json:"sent_ms,omitempty"`
 }
 
 // target counts. One mutex is enough: 50 000 requests a second hold it for
@@ -58,6 +69,7 @@ type target struct {
 
 	mu    sync.Mutex
 	stats targetStats
+	runs  map[string]string // each run id once, however many arrivals have it
 }
 
 func newTarget(now func() time.Time) *target {
@@ -69,17 +81,26 @@ func newTarget(now func() time.Time) *target {
 func runTarget(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("target", flag.ContinueOnError)
 	listen := flags.String("listen", ":8000", "address to listen on")
+	kernel := flags.Bool("kernel-time", false, "count a request as arrived when the kernel got it, not when this process did")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	t := newTarget(time.Now)
-	return serve(ctx, *listen, t, t.connected)
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	if *kernel {
+		listener = stamped(listener)
+	}
+	return serveOn(ctx, listener, t, t.connected)
 }
 
 func (t *target) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats = targetStats{Sources: map[string]*sourceStats{}, Requests: map[string]int64{}}
+	t.runs = map[string]string{}
 }
 
 // source finds or makes the entry of an address. The caller holds the mutex.
@@ -109,8 +130,18 @@ func (t *target) connected(c net.Conn) {
 	}
 }
 
+// arrived is when a request did: by the kernel if its connection knows.
+func (t *target) arrived(r *http.Request) time.Time {
+	if c, ok := r.Context().Value(connKey{}).(interface{ arrived() time.Time }); ok {
+		if at := c.arrived(); !at.IsZero() {
+			return at
+		}
+	}
+	return t.now()
+}
+
 func (t *target) count(r *http.Request) {
-	now := t.now().UnixNano()
+	now := t.arrived(r).UnixNano()
 	request := r.Method + " " + r.URL.Path
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,9 +160,36 @@ func (t *target) count(r *http.Request) {
 	}
 	t.stats.Requests[request]++
 	if len(t.stats.Arrivals) < maxArrivals {
-		t.stats.Arrivals = append(t.stats.Arrivals, arrival{NS: now, Source: addr})
+		t.stats.Arrivals = append(t.stats.Arrivals, t.arrival(now, addr, r.Header))
 	}
 	s.seen(r.Header.Get(nodeHeader))
+}
+
+// arrival is what is kept of one request. The caller holds the mutex.
+func (t *target) arrival(now int64, addr string, h http.Header) arrival {
+	a := arrival{NS: now, Source: addr, Run: t.run(h.Get(runHeader))}
+	if n, err := strconv.ParseInt(h.Get(iterationHeader), 10, 64); err == nil {
+		a.Iteration = &n
+	}
+	if ms, err := strconv.ParseInt(h.Get(sentHeader), 10, 64); err == nil {
+		a.SentMS = ms
+	}
+	return a
+}
+
+func (t *target) run(id string) string {
+	if id == "" {
+		return ""
+	}
+	known, ok := t.runs[id]
+	if !ok && len(t.runs) >= maxRuns {
+		return "other"
+	}
+	if !ok {
+		known = strings.Clone(id)
+		t.runs[known] = known
+	}
+	return known
 }
 
 func (s *sourceStats) seen(node string) {

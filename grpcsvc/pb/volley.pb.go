@@ -32,6 +32,7 @@ type Member struct {
 	Region        string                 `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	Addr          string                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"` // host:port as others dial it
 	Weight        float64                `protobuf:"fixed64,5,opt,name=weight,proto3" json:"weight,omitempty"`
+	Incarnation   string                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the process: drawn at its start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,6 +100,13 @@ func (x *Member) GetWeight() float64 {
 		return x.Weight
 	}
 	return 0
+}
+
+func (x *Member) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
 }
 
 type Fence struct {
@@ -982,7 +990,8 @@ type ReportRequest struct {
 	Final         bool                   `protobuf:"varint,5,opt,name=final,proto3" json:"final,omitempty"`
 	Failure       string                 `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
 	Left          bool                   `protobuf:"varint,7,opt,name=left,proto3" json:"left,omitempty"`
-	Summary       []byte                 `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"` // as package stats encodes it
+	Summary       []byte                 `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`         // as package stats encodes it
+	Incarnation   string                 `protobuf:"bytes,9,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the process of "of": drawn at its start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1071,6 +1080,13 @@ func (x *ReportRequest) GetSummary() []byte {
 		return x.Summary
 	}
 	return nil
+}
+
+func (x *ReportRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
 }
 
 type TestConfig struct {
@@ -1244,7 +1260,8 @@ func (x *DataFile) GetSha256() string {
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // what the node has prepared
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`         // what the node has prepared
+	Incarnation   string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the process that answers: drawn at its start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1289,6 +1306,13 @@ func (x *Ack) GetServerId() string {
 func (x *Ack) GetVersion() string {
 	if x != nil {
 		return x.Version
+	}
+	return ""
+}
+
+func (x *Ack) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
 	}
 	return ""
 }
@@ -1483,6 +1507,9 @@ type HealthReply struct {
 	ClockBoundNs   int64                  `protobuf:"varint,6,opt,name=clock_bound_ns,json=clockBoundNs,proto3" json:"clock_bound_ns,omitempty"`
 	StartSkewNs    int64                  `protobuf:"varint,7,opt,name=start_skew_ns,json=startSkewNs,proto3" json:"start_skew_ns,omitempty"`
 	FirstRequestNs int64                  `protobuf:"varint,8,opt,name=first_request_ns,json=firstRequestNs,proto3" json:"first_request_ns,omitempty"`
+	Incarnation    string                 `protobuf:"bytes,10,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                                                                        // of the process that answers: drawn at its start
+	Divisions      map[string]int64       `protobuf:"bytes,11,rep,name=divisions,proto3" json:"divisions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // by run id: by how many it sends its part of a divided load
+	Suspended      bool                   `protobuf:"varint,12,opt,name=suspended,proto3" json:"suspended,omitempty"`                                                                           // it sends nothing of a divided load until it knows what the call tells of
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1571,6 +1598,27 @@ func (x *HealthReply) GetFirstRequestNs() int64 {
 		return x.FirstRequestNs
 	}
 	return 0
+}
+
+func (x *HealthReply) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *HealthReply) GetDivisions() map[string]int64 {
+	if x != nil {
+		return x.Divisions
+	}
+	return nil
+}
+
+func (x *HealthReply) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
 }
 
 type FetchDataRequest struct {
@@ -1745,11 +1793,24 @@ func (x *DataChunk) GetData() []byte {
 	return nil
 }
 
+// MetricsUp is the newest summary of one process and run: it replaces whatever the
+// receiver has of them with a smaller seq. It is whole, or, on a stream that has
+// carried one before, without what has not changed since.
 type MetricsUp struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	Summary       []byte                 `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"` // cumulative, as package stats encodes it
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	RunId       string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Seq         uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Summary     []byte                 `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`         // cumulative, as package stats encodes it
+	Head        *MetricsHead           `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`               // in the first message, which has nothing else
+	Of          *Member                `protobuf:"bytes,5,opt,name=of,proto3" json:"of,omitempty"`                   // whose summary it is
+	Incarnation string                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the process of "of": drawn at its start
+	Final       bool                   `protobuf:"varint,7,opt,name=final,proto3" json:"final,omitempty"`
+	Failure     string                 `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	Left        bool                   `protobuf:"varint,9,opt,name=left,proto3" json:"left,omitempty"`
+	// Instead of summary: how it is made of the one with base_seq, which was
+	// acknowledged on this stream. A receiver that cannot do so asks for it whole.
+	Difference    []byte `protobuf:"bytes,10,opt,name=difference,proto3" json:"difference,omitempty"`
+	BaseSeq       uint64 `protobuf:"varint,11,opt,name=base_seq,json=baseSeq,proto3" json:"base_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1805,17 +1866,144 @@ func (x *MetricsUp) GetSummary() []byte {
 	return nil
 }
 
+func (x *MetricsUp) GetHead() *MetricsHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *MetricsUp) GetOf() *Member {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *MetricsUp) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *MetricsUp) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *MetricsUp) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *MetricsUp) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
+func (x *MetricsUp) GetDifference() []byte {
+	if x != nil {
+		return x.Difference
+	}
+	return nil
+}
+
+func (x *MetricsUp) GetBaseSeq() uint64 {
+	if x != nil {
+		return x.BaseSeq
+	}
+	return 0
+}
+
+type MetricsHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	TargetId      string                 `protobuf:"bytes,2,opt,name=target_id,json=targetId,proto3" json:"target_id,omitempty"` // server id that the stream is meant for
+	From          *Member                `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Fence         *Fence                 `protobuf:"bytes,4,opt,name=fence,proto3" json:"fence,omitempty"` // of a leader that relays; not set: a member to its leader
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsHead) Reset() {
+	*x = MetricsHead{}
+	mi := &file_volley_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsHead) ProtoMessage() {}
+
+func (x *MetricsHead) ProtoReflect() protoreflect.Message {
+	mi := &file_volley_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsHead.ProtoReflect.Descriptor instead.
+func (*MetricsHead) Descriptor() ([]byte, []int) {
+	return file_volley_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *MetricsHead) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *MetricsHead) GetTargetId() string {
+	if x != nil {
+		return x.TargetId
+	}
+	return ""
+}
+
+func (x *MetricsHead) GetFrom() *Member {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *MetricsHead) GetFence() *Fence {
+	if x != nil {
+		return x.Fence
+	}
+	return nil
+}
+
 type MetricsDown struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	AcknowledgedSeq uint64                 `protobuf:"varint,1,opt,name=acknowledged_seq,json=acknowledgedSeq,proto3" json:"acknowledged_seq,omitempty"`
-	SendFull        bool                   `protobuf:"varint,2,opt,name=send_full,json=sendFull,proto3" json:"send_full,omitempty"`
+	SendFull        bool                   `protobuf:"varint,2,opt,name=send_full,json=sendFull,proto3" json:"send_full,omitempty"` // not kept: send the newest, whole
+	RunId           string                 `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	ServerId        string                 `protobuf:"bytes,4,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"` // of MetricsUp.of
+	Incarnation     string                 `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MetricsDown) Reset() {
 	*x = MetricsDown{}
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2015,7 @@ func (x *MetricsDown) String() string {
 func (*MetricsDown) ProtoMessage() {}
 
 func (x *MetricsDown) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[27]
+	mi := &file_volley_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2028,7 @@ func (x *MetricsDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsDown.ProtoReflect.Descriptor instead.
 func (*MetricsDown) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{27}
+	return file_volley_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MetricsDown) GetAcknowledgedSeq() uint64 {
@@ -1857,6 +2045,27 @@ func (x *MetricsDown) GetSendFull() bool {
 	return false
 }
 
+func (x *MetricsDown) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *MetricsDown) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *MetricsDown) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
 type RaftMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TargetId      string                 `protobuf:"bytes,1,opt,name=target_id,json=targetId,proto3" json:"target_id,omitempty"`    // server id that the message is meant for
@@ -1868,7 +2077,7 @@ type RaftMessage struct {
 
 func (x *RaftMessage) Reset() {
 	*x = RaftMessage{}
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2089,7 @@ func (x *RaftMessage) String() string {
 func (*RaftMessage) ProtoMessage() {}
 
 func (x *RaftMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[28]
+	mi := &file_volley_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2102,7 @@ func (x *RaftMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftMessage.ProtoReflect.Descriptor instead.
 func (*RaftMessage) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{28}
+	return file_volley_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RaftMessage) GetTargetId() string {
@@ -1926,7 +2135,7 @@ type RaftReply struct {
 
 func (x *RaftReply) Reset() {
 	*x = RaftReply{}
-	mi := &file_volley_proto_msgTypes[29]
+	mi := &file_volley_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2147,7 @@ func (x *RaftReply) String() string {
 func (*RaftReply) ProtoMessage() {}
 
 func (x *RaftReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[29]
+	mi := &file_volley_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2160,7 @@ func (x *RaftReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftReply.ProtoReflect.Descriptor instead.
 func (*RaftReply) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{29}
+	return file_volley_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RaftReply) GetBody() []byte {
@@ -1971,7 +2180,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_volley_proto_msgTypes[30]
+	mi := &file_volley_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2192,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_volley_proto_msgTypes[30]
+	mi := &file_volley_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2205,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_volley_proto_rawDescGZIP(), []int{30}
+	return file_volley_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SnapshotChunk) GetHeader() *RaftMessage {
@@ -2017,13 +2226,14 @@ var File_volley_proto protoreflect.FileDescriptor
 
 const file_volley_proto_rawDesc = "" +
 	"\n" +
-	"\fvolley.proto\x12\tvolley.v1\"\x82\x01\n" +
+	"\fvolley.proto\x12\tvolley.v1\"\xa4\x01\n" +
 	"\x06Member\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06region\x18\x03 \x01(\tR\x06region\x12\x12\n" +
 	"\x04addr\x18\x04 \x01(\tR\x04addr\x12\x16\n" +
-	"\x06weight\x18\x05 \x01(\x01R\x06weight\"W\n" +
+	"\x06weight\x18\x05 \x01(\x01R\x06weight\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\tR\vincarnation\"W\n" +
 	"\x05Fence\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
@@ -2096,7 +2306,7 @@ const file_volley_proto_rawDesc = "" +
 	"\a_tenant\"8\n" +
 	"\aStopped\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"\xd8\x01\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"\xfa\x01\n" +
 	"\rReportRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x15\n" +
@@ -2106,7 +2316,8 @@ const file_volley_proto_rawDesc = "" +
 	"\x05final\x18\x05 \x01(\bR\x05final\x12\x18\n" +
 	"\afailure\x18\x06 \x01(\tR\afailure\x12\x12\n" +
 	"\x04left\x18\a \x01(\bR\x04left\x12\x18\n" +
-	"\asummary\x18\b \x01(\fR\asummary\"\x8c\x02\n" +
+	"\asummary\x18\b \x01(\fR\asummary\x12 \n" +
+	"\vincarnation\x18\t \x01(\tR\vincarnation\"\x8c\x02\n" +
 	"\n" +
 	"TestConfig\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x15\n" +
@@ -2121,10 +2332,11 @@ const file_volley_proto_rawDesc = "" +
 	"\bDataFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"H\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"j\n" +
 	"\x03Ack\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversionJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"\x87\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\tR\vincarnationJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"\x87\x01\n" +
 	"\x10StartTestRequest\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
@@ -2136,7 +2348,7 @@ const file_volley_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\"P\n" +
 	"\x12HealthCheckRequest\x12&\n" +
 	"\x05fence\x18\x01 \x01(\v2\x10.volley.v1.FenceR\x05fence\x12\x12\n" +
-	"\x04view\x18\x02 \x01(\fR\x04view\"\xaf\x02\n" +
+	"\x04view\x18\x02 \x01(\fR\x04view\"\xf2\x03\n" +
 	"\vHealthReply\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1b\n" +
@@ -2146,7 +2358,14 @@ const file_volley_proto_rawDesc = "" +
 	"\x0fclock_offset_ns\x18\x05 \x01(\x03R\rclockOffsetNs\x12$\n" +
 	"\x0eclock_bound_ns\x18\x06 \x01(\x03R\fclockBoundNs\x12\"\n" +
 	"\rstart_skew_ns\x18\a \x01(\x03R\vstartSkewNs\x12(\n" +
-	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNsJ\x04\b\t\x10\n" +
+	"\x10first_request_ns\x18\b \x01(\x03R\x0efirstRequestNs\x12 \n" +
+	"\vincarnation\x18\n" +
+	" \x01(\tR\vincarnation\x12C\n" +
+	"\tdivisions\x18\v \x03(\v2%.volley.v1.HealthReply.DivisionsEntryR\tdivisions\x12\x1c\n" +
+	"\tsuspended\x18\f \x01(\bR\tsuspended\x1a<\n" +
+	"\x0eDivisionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01J\x04\b\t\x10\n" +
 	"\"\x88\x01\n" +
 	"\x10FetchDataRequest\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
@@ -2160,14 +2379,34 @@ const file_volley_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\v2\x11.volley.v1.MemberR\x04from\x12\x15\n" +
 	"\x06run_id\x18\x03 \x01(\tR\x05runId\"\x1f\n" +
 	"\tDataChunk\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"N\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xbe\x02\n" +
 	"\tMetricsUp\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x18\n" +
-	"\asummary\x18\x03 \x01(\fR\asummary\"U\n" +
+	"\asummary\x18\x03 \x01(\fR\asummary\x12*\n" +
+	"\x04head\x18\x04 \x01(\v2\x16.volley.v1.MetricsHeadR\x04head\x12!\n" +
+	"\x02of\x18\x05 \x01(\v2\x11.volley.v1.MemberR\x02of\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\tR\vincarnation\x12\x14\n" +
+	"\x05final\x18\a \x01(\bR\x05final\x12\x18\n" +
+	"\afailure\x18\b \x01(\tR\afailure\x12\x12\n" +
+	"\x04left\x18\t \x01(\bR\x04left\x12\x1e\n" +
+	"\n" +
+	"difference\x18\n" +
+	" \x01(\fR\n" +
+	"difference\x12\x19\n" +
+	"\bbase_seq\x18\v \x01(\x04R\abaseSeq\"\x98\x01\n" +
+	"\vMetricsHead\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
+	"\ttarget_id\x18\x02 \x01(\tR\btargetId\x12%\n" +
+	"\x04from\x18\x03 \x01(\v2\x11.volley.v1.MemberR\x04from\x12&\n" +
+	"\x05fence\x18\x04 \x01(\v2\x10.volley.v1.FenceR\x05fence\"\xab\x01\n" +
 	"\vMetricsDown\x12)\n" +
 	"\x10acknowledged_seq\x18\x01 \x01(\x04R\x0facknowledgedSeq\x12\x1b\n" +
-	"\tsend_full\x18\x02 \x01(\bR\bsendFull\"]\n" +
+	"\tsend_full\x18\x02 \x01(\bR\bsendFull\x12\x15\n" +
+	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12\x1b\n" +
+	"\tserver_id\x18\x04 \x01(\tR\bserverId\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\tR\vincarnation\"]\n" +
 	"\vRaftMessage\x12\x1b\n" +
 	"\ttarget_id\x18\x01 \x01(\tR\btargetId\x12\x1d\n" +
 	"\n" +
@@ -2215,7 +2454,7 @@ func file_volley_proto_rawDescGZIP() []byte {
 	return file_volley_proto_rawDescData
 }
 
-var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_volley_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_volley_proto_goTypes = []any{
 	(*Member)(nil),              // 0: volley.v1.Member
 	(*Fence)(nil),               // 1: volley.v1.Fence
@@ -2244,10 +2483,12 @@ var file_volley_proto_goTypes = []any{
 	(*FetchResultRequest)(nil),  // 24: volley.v1.FetchResultRequest
 	(*DataChunk)(nil),           // 25: volley.v1.DataChunk
 	(*MetricsUp)(nil),           // 26: volley.v1.MetricsUp
-	(*MetricsDown)(nil),         // 27: volley.v1.MetricsDown
-	(*RaftMessage)(nil),         // 28: volley.v1.RaftMessage
-	(*RaftReply)(nil),           // 29: volley.v1.RaftReply
-	(*SnapshotChunk)(nil),       // 30: volley.v1.SnapshotChunk
+	(*MetricsHead)(nil),         // 27: volley.v1.MetricsHead
+	(*MetricsDown)(nil),         // 28: volley.v1.MetricsDown
+	(*RaftMessage)(nil),         // 29: volley.v1.RaftMessage
+	(*RaftReply)(nil),           // 30: volley.v1.RaftReply
+	(*SnapshotChunk)(nil),       // 31: volley.v1.SnapshotChunk
+	nil,                         // 32: volley.v1.HealthReply.DivisionsEntry
 }
 var file_volley_proto_depIdxs = []int32{
 	0,  // 0: volley.v1.HelloRequest.from:type_name -> volley.v1.Member
@@ -2263,54 +2504,59 @@ var file_volley_proto_depIdxs = []int32{
 	1,  // 10: volley.v1.StartTestRequest.fence:type_name -> volley.v1.Fence
 	1,  // 11: volley.v1.StopTestRequest.fence:type_name -> volley.v1.Fence
 	1,  // 12: volley.v1.HealthCheckRequest.fence:type_name -> volley.v1.Fence
-	0,  // 13: volley.v1.FetchDataRequest.from:type_name -> volley.v1.Member
-	0,  // 14: volley.v1.FetchResultRequest.from:type_name -> volley.v1.Member
-	28, // 15: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
-	3,  // 16: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
-	5,  // 17: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
-	7,  // 18: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
-	9,  // 19: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
-	10, // 20: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
-	11, // 21: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
-	13, // 22: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
-	15, // 23: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
-	16, // 24: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
-	19, // 25: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
-	20, // 26: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
-	21, // 27: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
-	23, // 28: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
-	24, // 29: volley.v1.LoadTestCoordinator.FetchResult:input_type -> volley.v1.FetchResultRequest
-	26, // 30: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
-	28, // 31: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
-	28, // 32: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
-	28, // 33: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
-	28, // 34: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
-	30, // 35: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
-	4,  // 36: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
-	6,  // 37: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
-	8,  // 38: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
-	2,  // 39: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
-	2,  // 40: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
-	12, // 41: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
-	14, // 42: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
-	2,  // 43: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
-	18, // 44: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
-	2,  // 45: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
-	2,  // 46: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
-	22, // 47: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
-	25, // 48: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
-	25, // 49: volley.v1.LoadTestCoordinator.FetchResult:output_type -> volley.v1.DataChunk
-	27, // 50: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
-	29, // 51: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
-	29, // 52: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
-	29, // 53: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
-	29, // 54: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
-	29, // 55: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
-	36, // [36:56] is the sub-list for method output_type
-	16, // [16:36] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	32, // 13: volley.v1.HealthReply.divisions:type_name -> volley.v1.HealthReply.DivisionsEntry
+	0,  // 14: volley.v1.FetchDataRequest.from:type_name -> volley.v1.Member
+	0,  // 15: volley.v1.FetchResultRequest.from:type_name -> volley.v1.Member
+	27, // 16: volley.v1.MetricsUp.head:type_name -> volley.v1.MetricsHead
+	0,  // 17: volley.v1.MetricsUp.of:type_name -> volley.v1.Member
+	0,  // 18: volley.v1.MetricsHead.from:type_name -> volley.v1.Member
+	1,  // 19: volley.v1.MetricsHead.fence:type_name -> volley.v1.Fence
+	29, // 20: volley.v1.SnapshotChunk.header:type_name -> volley.v1.RaftMessage
+	3,  // 21: volley.v1.LoadTestCoordinator.Hello:input_type -> volley.v1.HelloRequest
+	5,  // 22: volley.v1.LoadTestCoordinator.Ping:input_type -> volley.v1.PingRequest
+	7,  // 23: volley.v1.LoadTestCoordinator.Grant:input_type -> volley.v1.GrantRequest
+	9,  // 24: volley.v1.LoadTestCoordinator.Join:input_type -> volley.v1.JoinRequest
+	10, // 25: volley.v1.LoadTestCoordinator.Leave:input_type -> volley.v1.LeaveRequest
+	11, // 26: volley.v1.LoadTestCoordinator.SubmitConfig:input_type -> volley.v1.SubmitConfigRequest
+	13, // 27: volley.v1.LoadTestCoordinator.SubmitStop:input_type -> volley.v1.SubmitStopRequest
+	15, // 28: volley.v1.LoadTestCoordinator.Report:input_type -> volley.v1.ReportRequest
+	16, // 29: volley.v1.LoadTestCoordinator.DistributeConfig:input_type -> volley.v1.TestConfig
+	19, // 30: volley.v1.LoadTestCoordinator.StartTest:input_type -> volley.v1.StartTestRequest
+	20, // 31: volley.v1.LoadTestCoordinator.StopTest:input_type -> volley.v1.StopTestRequest
+	21, // 32: volley.v1.LoadTestCoordinator.HealthCheck:input_type -> volley.v1.HealthCheckRequest
+	23, // 33: volley.v1.LoadTestCoordinator.FetchData:input_type -> volley.v1.FetchDataRequest
+	24, // 34: volley.v1.LoadTestCoordinator.FetchResult:input_type -> volley.v1.FetchResultRequest
+	26, // 35: volley.v1.LoadTestCoordinator.StreamMetrics:input_type -> volley.v1.MetricsUp
+	29, // 36: volley.v1.Raft.AppendEntries:input_type -> volley.v1.RaftMessage
+	29, // 37: volley.v1.Raft.RequestVote:input_type -> volley.v1.RaftMessage
+	29, // 38: volley.v1.Raft.RequestPreVote:input_type -> volley.v1.RaftMessage
+	29, // 39: volley.v1.Raft.TimeoutNow:input_type -> volley.v1.RaftMessage
+	31, // 40: volley.v1.Raft.InstallSnapshot:input_type -> volley.v1.SnapshotChunk
+	4,  // 41: volley.v1.LoadTestCoordinator.Hello:output_type -> volley.v1.HelloReply
+	6,  // 42: volley.v1.LoadTestCoordinator.Ping:output_type -> volley.v1.Pong
+	8,  // 43: volley.v1.LoadTestCoordinator.Grant:output_type -> volley.v1.GrantReply
+	2,  // 44: volley.v1.LoadTestCoordinator.Join:output_type -> volley.v1.Done
+	2,  // 45: volley.v1.LoadTestCoordinator.Leave:output_type -> volley.v1.Done
+	12, // 46: volley.v1.LoadTestCoordinator.SubmitConfig:output_type -> volley.v1.Submitted
+	14, // 47: volley.v1.LoadTestCoordinator.SubmitStop:output_type -> volley.v1.Stopped
+	2,  // 48: volley.v1.LoadTestCoordinator.Report:output_type -> volley.v1.Done
+	18, // 49: volley.v1.LoadTestCoordinator.DistributeConfig:output_type -> volley.v1.Ack
+	2,  // 50: volley.v1.LoadTestCoordinator.StartTest:output_type -> volley.v1.Done
+	2,  // 51: volley.v1.LoadTestCoordinator.StopTest:output_type -> volley.v1.Done
+	22, // 52: volley.v1.LoadTestCoordinator.HealthCheck:output_type -> volley.v1.HealthReply
+	25, // 53: volley.v1.LoadTestCoordinator.FetchData:output_type -> volley.v1.DataChunk
+	25, // 54: volley.v1.LoadTestCoordinator.FetchResult:output_type -> volley.v1.DataChunk
+	28, // 55: volley.v1.LoadTestCoordinator.StreamMetrics:output_type -> volley.v1.MetricsDown
+	30, // 56: volley.v1.Raft.AppendEntries:output_type -> volley.v1.RaftReply
+	30, // 57: volley.v1.Raft.RequestVote:output_type -> volley.v1.RaftReply
+	30, // 58: volley.v1.Raft.RequestPreVote:output_type -> volley.v1.RaftReply
+	30, // 59: volley.v1.Raft.TimeoutNow:output_type -> volley.v1.RaftReply
+	30, // 60: volley.v1.Raft.InstallSnapshot:output_type -> volley.v1.RaftReply
+	41, // [41:61] is the sub-list for method output_type
+	21, // [21:41] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_volley_proto_init() }
@@ -2325,7 +2571,7 @@ func file_volley_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volley_proto_rawDesc), len(file_volley_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -73,8 +73,9 @@ type LoadTestCoordinatorClient interface {
 	// Node to whoever may have judged a run: the leader, else another member. The
 	// cluster's result comes as its JSON, in pieces.
 	FetchResult(ctx context.Context, in *FetchResultRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DataChunk], error)
-	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
-	// nodes, and no node calls this.
+	// Member to leader: its own summaries while a run goes; leader to voter: its
+	// own and those of lost nodes, fenced. The first message holds only the head.
+	// It lasts some ten minutes at most, by its deadline, and is then made anew.
 	StreamMetrics(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MetricsUp, MetricsDown], error)
 }
 
@@ -290,8 +291,9 @@ type LoadTestCoordinatorServer interface {
 	// Node to whoever may have judged a run: the leader, else another member. The
 	// cluster's result comes as its JSON, in pieces.
 	FetchResult(*FetchResultRequest, grpc.ServerStreamingServer[DataChunk]) error
-	// Answered UNIMPLEMENTED: in this version live summaries do not travel between
-	// nodes, and no node calls this.
+	// Member to leader: its own summaries while a run goes; leader to voter: its
+	// own and those of lost nodes, fenced. The first message holds only the head.
+	// It lasts some ten minutes at most, by its deadline, and is then made anew.
 	StreamMetrics(grpc.BidiStreamingServer[MetricsUp, MetricsDown]) error
 	mustEmbedUnimplementedLoadTestCoordinatorServer()
 }

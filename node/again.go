@@ -1,0 +1,255 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// howAgain says what to do when a cluster that is started again finds its run done.
+const howAgain = "to run again, store another revision of the plan, empty CLUSTER_DATA_DIR on all nodes, or start with KEEP_ALIVE=true and POST /config"
+
+// Reopen is what the first leader of a cluster that was started again commits
+// when what it has found is over, and the nodes do not leave with that.
+type Reopen struct{}
+
+func (s *State) reopen() error {
+	if !s.over() {
+		return fmt.Errorf("reopen: a run is in hand, or there was none: %w", errPhase)
+	}
+	s.Failure = nil
+	for _, slot := range []**Run{&s.Current, &s.Last, &s.Rested} {
+		if *slot == nil || !(*slot).Ending.Exit {
+			continue
+		}
+		r := **slot
+		r.Ending.Exit = false
+		*slot = &r
+	}
+	if r := s.Current; s.Rested == nil && r != nil && r.Phase == PhaseFinished {
+		s.Rested = r
+	}
+	return nil
+}
+
+// over says whether whatever the cluster was there for has ended.
+func (s *State) over() bool {
+	return len(s.Active()) == 0 && (s.Current != nil || s.Failure != nil)
+}
+
+// verdict is the run whose ending is the answer to what the source has, if it
+// still has that; nil if the attempt failed before its load, and is worth another.
+func (s *State) verdict() *Run {
+	for _, r := range []*Run{s.Rested, s.Current, s.Last} {
+		if r == nil || !r.Ended {
+			continue
+		}
+		if r.Phase != PhaseAborted {
+			return r
+		}
+		if !r.Posted {
+			return nil
+		}
+	}
+	return nil
+}
+
+// answers says whether the run that has ended is of this revision of the
+// source; a posted one came after the revision that was dealt with last.
+func (s *State) answers(r *Run, revision string) bool {
+	if r == nil || revision == "" {
+		return false
+	}
+	return r.Revision == revision || r.Revision == "" && s.Followed != nil && s.Followed.Revision == revision
+}
+
+// again is what the first leader of a cluster does that was started again: what
+// is over stays so unless the source has another plan. It returns nil when that is decided.
+func (l *leader) again(ctx context.Context) error {
+	s := l.n.machine.State()
+	switch {
+	case !s.over():
+		return nil
+	case s.Current == nil, l.n.opt.Source == nil:
+		return l.reopen(ctx) // there was no run, or there is no plan to compare: as at the first start
+	}
+	l.setFetching(true)
+	defer l.setFetching(false)
+	l.awaitAnnounced(ctx)
+	l.n.log.Info("fetching the plan: it may be another than that of run "+s.Current.ID, "event", "config_fetch", "source", l.n.opt.SourceName)
+	c, checked, err := l.fetchOnce(ctx)
+	run := s.verdict()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case s.answers(run, c.Revision):
+		return l.stand(ctx, run, c)
+	case err != nil:
+		return l.noneAgain(ctx, finding{config: c, err: err})
+	}
+	if c, err = l.bundle(ctx, c, checked.Files); err == nil {
+		if err := l.reopen(ctx); err != nil {
+			return err
+		}
+		if err = l.beginAgain(ctx, c, checked); err == nil {
+			return nil
+		}
+	}
+	if ctx.Err() != nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrEngine) && !errors.Is(err, ErrInvalid) {
+		return err
+	}
+	return l.noneAgain(ctx, finding{config: c, err: err})
+}
+
+func (l *leader) beginAgain(ctx context.Context, c Config, checked Checked) error {
+	_, err := l.beginRun(ctx, c, checked, fromRestart)
+	if errors.Is(err, errNotWanted) {
+		return nil
+	}
+	return err
+}
+
+// stand leaves what was found as it is: the nodes go with its verdict, or wait.
+func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
+	waits := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	then := "leaving with its verdict"
+	if waits {
+		then = "waiting"
+	}
+	l.n.log.Warn(fmt.Sprintf("run %s of this revision of the plan is over already, %s: %s", run.ID, then, howAgain),
+		"event", "run_found", "run_id", run.ID, "exit_code", run.Ending.ExitCode, "origin", c.Origin, "revision", c.Revision)
+	if !waits {
+		return nil
+	}
+	return l.reopen(ctx)
+}
+
+// noneAgain deals with a source that has no plan to run: as at a first start, but
+// nodes that were to stay up stay up.
+func (l *leader) noneAgain(ctx context.Context, f finding) error {
+	stay := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	if err := l.reopen(ctx); err != nil {
+		return err
+	}
+	if stay {
+		return l.adopt(ctx, f)
+	}
+	code := ExitInvalid
+	if errors.Is(f.err, ErrEngine) {
+		code = ExitFailure
+	}
+	return l.propose(ctx, Command{Abort: &Abort{Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
+}
+
+func (l *leader) reopen(ctx context.Context) error {
+	err := l.propose(ctx, Command{Reopen: &Reopen{}})
+	if errors.Is(err, errPhase) {
+		return nil // somebody has posted a plan
+	}
+	return err
+}
+
+// look decides what becomes of what was found, before anything else is done. It
+// is tried until it succeeds, or ctx ends: then the next leader has to.
+func (l *leader) look(ctx context.Context) {
+	if !l.finds(ctx) && ctx.Err() == nil {
+		l.looking.Store(false)
+		return
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
+		err := l.again(ctx)
+		if ctx.Err() != nil {
+			l.n.returning.Store(true)
+			return
+		}
+		if err == nil {
+			l.looking.Store(false)
+			return
+		}
+		l.n.log.Warn("cannot go on from what was found: "+err.Error(), "event", "leader_task_failed")
+		sleep(ctx, jitter(wait))
+	}
+}
+
+// finds says whether this leader has to look: it is the first of a cluster that
+// was started again. Where a process lives that took part, the cluster has never ended.
+func (l *leader) finds(ctx context.Context) bool {
+	s := l.n.machine.State()
+	if !s.over() {
+		return false
+	}
+	for !l.mustered() {
+		if !sleep(ctx, rollCallFast) {
+			return false
+		}
+	}
+	return s.Current == nil || !slices.ContainsFunc(s.Current.Participants, func(m Member) bool { return !l.crew.dead(m) })
+}
+
+// errStays is what a node gets that would leave with an ending that does not
+// stand, or of which the leader does not know yet whether it does.
+var errStays = fmt.Errorf("the cluster does not leave, or not yet: %w", ErrConflict)
+
+// followOut ends this node when the log says that everybody leaves; a leader
+// leaves last, by its own doing (see leader.leave).
+func (n *Node) followOut(ctx context.Context) error {
+	for {
+		if err := n.machine.Until(ctx, func(s *State) bool { return s.Leaving() != nil }); err != nil {
+			return nil
+		}
+		if ending := n.goWith(ctx, *n.machine.State().Leaving()); ending != nil {
+			return &exit{*ending}
+		}
+		sleep(ctx, rollCallFast)
+		if n.machine.State().Leaving() == nil {
+			n.returning.Store(false)
+		}
+	}
+}
+
+// goWith leaves with an ending; nil if it is not decided yet that it stands.
+func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
+	if !n.returned() {
+		n.draining.Store(true)
+	}
+	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	for n.leading.Load() == nil && deadline.Err() == nil {
+		if n.machine.State().Leaving() == nil {
+			n.draining.Store(false)
+			return nil
+		}
+		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
+			call, done := context.WithTimeout(deadline, time.Second)
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: n.endedRun()})
+			done()
+			if errors.Is(err, ErrConflict) {
+				n.draining.Store(false)
+				n.returning.Store(true) // should that leader be lost
+				return nil
+			}
+			if err == nil {
+				break
+			}
+		}
+		sleep(deadline, 50*time.Millisecond)
+	}
+	if l := n.leading.Load(); l != nil {
+		if l.looking.Load() {
+			n.draining.Store(false)
+			return nil
+		}
+		n.draining.Store(true)
+		l.leave(deadline)
+	}
+	n.draining.Store(true)
+	if r := n.machine.State().verdict(); n.returned() && r != nil && r.StartAt != 0 && !r.Participates(n.self) {
+		ending.Reason = fmt.Sprintf("%s; that was run %s, in which this process had no part: it was found in CLUSTER_DATA_DIR (%s)", ending.Reason, r.ID, howAgain)
+	}
+	return &ending
+}
+
+// returned says whether a process before this one was a member.
+func (n *Node) returned() bool { return n.opt.Disk != nil && n.opt.Disk.returns }

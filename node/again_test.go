@@ -1,0 +1,252 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// again starts all places once more, where every process has ended or crashed.
+func (c *cluster) again() []*host {
+	c.t.Helper()
+	for i := range c.addrs {
+		if h := c.at(i); !h.dead {
+			c.kill(h)
+			if err := h.node.opt.Disk.Close(); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+	}
+	<-time.After(time.Second)
+	for i := range c.addrs {
+		c.start(i)
+	}
+	return c.alive()
+}
+
+// sends counts the runs of which a living process has sent something.
+func (c *cluster) sends() (n int) {
+	for _, h := range c.alive() {
+		h.runner.mu.Lock()
+		n += len(h.runner.starts)
+		h.runner.mu.Unlock()
+	}
+	return n
+}
+
+// lived is a cluster whose run has ended, and that has ended with it.
+func (c *cluster) lived(code int) {
+	c.t.Helper()
+	for i := range c.addrs {
+		c.start(i).judge.code = code
+	}
+	c.waitEnd(time.Minute, code)
+}
+
+func TestFinishedRunIsNotRunAgain(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitFailed)
+		for range 2 { // what was found is found again
+			began := time.Now()
+			c.again()
+			c.waitEnd(20*time.Second, ExitFailed)
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			for _, h := range c.alive() {
+				if !strings.Contains(h.ending.Reason, "in which this process had no part: it was found in CLUSTER_DATA_DIR ("+howAgain+")") {
+					t.Errorf("%s: %s", h.addr, h.ending.Reason)
+				}
+				if len(h.judge.all()) > 0 {
+					t.Errorf("%s has judged it again", h.addr)
+				}
+			}
+			if n := c.sends(); n > 0 {
+				t.Errorf("%d loads were sent", n)
+			}
+		}
+	})
+}
+
+func TestAnotherRevisionIsRun(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitFailed)
+		c.source.set("run 20s", "2", nil)
+		c.again()
+		c.waitPhase(20*time.Second, "running")
+		c.waitEnd(time.Minute, ExitOK)
+		if n := c.sends(); n != 3 {
+			t.Errorf("%d loads were sent, want one a node", n)
+		}
+		if o := c.onlyVerdict(); len(o.Reports) != 3 || o.Run.Revision != "2" {
+			t.Errorf("%d reports of revision %s", len(o.Reports), o.Run.Revision)
+		}
+	})
+}
+
+// TestWhoLacksTheEndingWaitsForTheDecision: it learns of the ending from a log that
+// goes on, and must not leave with it.
+func TestWhoLacksTheEndingWaitsForTheDecision(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.going("run 20s")
+		i := c.place(c.follower())
+		c.crash(i)
+		c.waitEnd(time.Minute, ExitOK)
+		c.source.set("run 30s", "2", nil)
+		c.source.delay = 10 * time.Second // longer than a node waits that leaves
+		c.again()
+		c.waitPhase(40*time.Second, "running")
+		c.waitEnd(time.Minute, ExitOK)
+		if o := c.onlyVerdict(); len(o.Reports) != 3 || o.Run.Revision != "2" {
+			t.Errorf("%d reports of revision %s", len(o.Reports), o.Run.Revision)
+		}
+	})
+}
+
+func TestFinishedRunWithKeepAliveWaits(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		t.Run(fmt.Sprintf("KEEP_ALIVE=%v before", before), func(t *testing.T) {
+			onDisks(t, 3, func(t *testing.T, c *cluster) {
+				keep := before
+				c.tweak = func(o *Options) { o.KeepAlive = keep }
+				if before {
+					c.startAll()
+					c.waitPhase(time.Minute, "finished")
+					for i := range c.addrs {
+						c.crash(i)
+					}
+				} else {
+					c.lived(ExitOK)
+				}
+				keep = true
+				c.again()
+				c.waitPhase(20*time.Second, "finished")
+				<-time.After(20 * time.Second)
+				if c.waitPhase(time.Second, "finished"); c.sends() > 0 {
+					t.Error("a load was sent")
+				}
+				run := c.submit(c.at(0), "run 15s")
+				c.waitPhase(20*time.Second, "running")
+				c.waitPhase(time.Minute, "finished")
+				if o := c.onlyVerdict(); o.Run.ID != run || len(o.Reports) != 3 {
+					t.Errorf("run %s with %d reports", o.Run.ID, len(o.Reports))
+				}
+				for i := range c.addrs {
+					c.crash(i)
+				}
+				c.source.set("run 12s", "2", nil)
+				c.again()
+				c.waitPhase(20*time.Second, "running")
+				c.waitPhase(time.Minute, "finished")
+			})
+		})
+	}
+}
+
+// TestRestartInALivingClusterStartsNothing: nodes that stay up are restarted one
+// after the other, the leader too, and the source has another plan by now, which
+// nobody was told to follow.
+func TestRestartInALivingClusterStartsNothing(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.KeepAlive = true }
+		c.startAll()
+		c.waitPhase(time.Minute, "finished")
+		c.source.set("run 30s", "2", nil)
+		for k := range 4 {
+			i := k // and then whoever leads: the next one was restarted
+			if k == 3 {
+				i = c.place(c.waitLeader())
+			}
+			c.crash(i)
+			<-time.After(5 * time.Second)
+			c.start(i)
+			c.within(20*time.Second, "three members that answer", func() bool {
+				l := c.leader()
+				return l != nil && !slices.ContainsFunc(l.node.members(), func(m Member) bool { return !l.node.leading.Load().crew.seen(m.ServerID) })
+			})
+		}
+		<-time.After(20 * time.Second)
+		if c.waitPhase(time.Second, "finished"); c.source.count() != 1 {
+			t.Errorf("%d fetches, want the first", c.source.count())
+		}
+	})
+}
+
+func TestWhatIsTriedAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(c *cluster) // until every process has ended
+		after  func(c *cluster)
+		code   int
+		sends  int
+	}{
+		{"a start that was aborted", func(c *cluster) {
+			tweak := c.tweak
+			c.tweak = func(o *Options) { o.Runner.(*fakeRunner).refuse = errors.New("no such thing") }
+			c.start(0)
+			c.start(1)
+			c.start(2)
+			c.waitEnd(time.Minute, ExitInvalid)
+			c.tweak = tweak
+		}, func(*cluster) {}, ExitOK, 3},
+		{"a node that refused", func(c *cluster) {
+			for i := range c.addrs {
+				if h := c.start(i); i == 2 {
+					h.runner.refuse = errors.New("no such thing")
+				}
+			}
+			c.waitEnd(time.Minute, ExitCluster)
+		}, func(*cluster) {}, ExitOK, 3},
+		{"a plan that was invalid", func(c *cluster) {
+			c.source.set("bad plan", "1", nil)
+			c.startAll()
+			c.waitEnd(time.Minute, ExitInvalid)
+		}, func(c *cluster) { c.source.set("run 10s", "2", nil) }, ExitOK, 3},
+		{"a source that is away by now", func(c *cluster) { c.lived(ExitOK) },
+			func(c *cluster) { c.source.set("", "", errors.New("not found")) }, ExitInvalid, 0},
+		{"a plan that is invalid by now", func(c *cluster) { c.lived(ExitOK) },
+			func(c *cluster) { c.source.set("bad plan", "2", nil) }, ExitInvalid, 0},
+		{"a run that was stopped", func(c *cluster) {
+			c.startAll()
+			c.waitPhase(20*time.Second, "running")
+			if _, err := c.at(0).node.Stop(c.t.Context(), nil); err != nil {
+				c.t.Fatal(err)
+			}
+			c.waitEnd(time.Minute, ExitStopped)
+		}, func(*cluster) {}, ExitStopped, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onDisks(t, 3, func(t *testing.T, c *cluster) {
+				tt.before(c)
+				tt.after(c)
+				c.again()
+				c.waitEnd(time.Minute, tt.code)
+				if n := c.sends(); n != tt.sends {
+					t.Errorf("%d loads were sent, want %d", n, tt.sends)
+				}
+			})
+		})
+	}
+}
+
+// TestSoleVoterRestartsInALivingCluster: nobody has led meanwhile, and still the
+// cluster has never ended.
+func TestSoleVoterRestartsInALivingCluster(t *testing.T) {
+	onDisks(t, 2, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.KeepAlive = true }
+		c.startAll()
+		c.waitPhase(time.Minute, "finished")
+		c.source.set("run 30s", "2", nil)
+		i := c.place(c.waitLeader())
+		c.crash(i)
+		<-time.After(time.Second)
+		c.start(i)
+		<-time.After(30 * time.Second)
+		if c.waitPhase(time.Second, "finished"); c.source.count() != 1 || c.leader() == nil {
+			t.Errorf("%d fetches, want the first; leader %v", c.source.count(), c.leader())
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"volley/settings"
+	"volley/sources"
+)
+
+const (
+	// uploadTimeout bounds all tries to bring a result to its bucket.
+	uploadTimeout = 30 * time.Second
+	// lastUpload is when, after a signal, they end: within the 8 s that a process
+	// takes at most, and after the run has drained.
+	lastUpload = 7200 * time.Millisecond
+	// mostUploads bounds those under way: of a node that stays up, while its bucket is away.
+	mostUploads = 8
+)
+
+// keeper is what results are uploaded to.
+type keeper interface {
+	Put(ctx context.Context, to sources.Place, c sources.Content) (sources.Written, error)
+	Close() error
+}
+
+// uploads bring results to a bucket beside whatever else the process does. Each
+// is a local file until it is there.
+type uploads struct {
+	to     keeper
+	log    *slog.Logger
+	ctx    context.Context // ends when there is no more time
+	cancel context.CancelFunc
+	slots  chan struct{}
+	going  sync.WaitGroup
+	debt   atomic.Bool // something that is owed has failed
+}
+
+func newUploads(to keeper, log *slog.Logger) *uploads {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &uploads{to: to, log: log, ctx: ctx, cancel: cancel, slots: make(chan struct{}, mostUploads)}
+}
+
+// openStore is the client of Google Cloud Storage for what this process writes.
+func openStore(set settings.Settings, log *slog.Logger) (*sources.Store, error) {
+	return sources.NewStore(sources.StoreConfig{
+		Endpoint: set.Source.GCSEndpoint, EmulatorHost: set.Source.StorageEmulator,
+		OnRetry: func(err error) { log.Warn("trying again: "+err.Error(), "event", "storage_retry") },
+	})
+}
+
+// part is one of the objects that a result is uploaded as.
+type part struct {
+	to      sources.Place
+	content sources.Content
+	owed    bool   // the process has failed without it
+	kept    string // its local copy; none if that could not be made
+}
+
+// begin uploads a result of a run: as JSON, then the report if there is one. It does not wait.
+func (u *uploads) begin(runID string, parts []*part) {
+	for _, p := range parts {
+		var err error
+		if p.kept, err = keepLocally(path.Base(p.to.Object), p.content.Body); err != nil {
+			u.log.Warn("no local copy of the result while it is uploaded: "+err.Error(), "event", "result_not_kept", "run_id", runID)
+		}
+	}
+	select {
+	case u.slots <- struct{}{}:
+	default:
+		u.failed(runID, "result", parts, fmt.Errorf("write %s: %d uploads are under way already", parts[0].to, mostUploads))
+		return
+	}
+	u.going.Go(func() {
+		defer func() { <-u.slots }()
+		ctx, cancel := context.WithTimeout(u.ctx, uploadTimeout)
+		defer cancel()
+		what := "result"
+		for i, p := range parts {
+			written, err := u.to.Put(ctx, p.to, p.content)
+			if err != nil {
+				u.failed(runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
+				return
+			}
+			if p.kept != "" {
+				os.Remove(p.kept)
+			}
+			u.log.Info(what+" uploaded", "event", "result_uploaded", "run_id", runID, "origin", p.to.String(), "bytes", len(p.content.Body), "generation", written.Generation)
+			what = "report"
+		}
+	})
+}
+
+// failed says once what is not in its bucket, and where it is instead.
+func (u *uploads) failed(runID, what string, parts []*part, err error) {
+	var kept []string
+	for _, p := range parts {
+		if p.owed {
+			u.debt.Store(true)
+		}
+		if p.kept != "" {
+			kept = append(kept, p.kept)
+		}
+	}
+	where := "there is no copy of it"
+	if len(kept) > 0 {
+		where = "it is kept as " + strings.Join(kept, " and ")
+	}
+	u.log.Error("the "+what+" is not uploaded; "+where+": "+err.Error(), "event", "result_upload_failed", "run_id", runID, "origin", parts[0].to.String(), "kept", kept)
+}
+
+// keepLocally writes a file in the system's temporary folder, all that may be
+// written where volley runs without a disk.
+func keepLocally(name string, body []byte) (string, error) {
+	file, err := os.CreateTemp("", "volley-*-"+name)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(body)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		return "", err
+	}
+	return file.Name(), nil
+}
+
+// hurry leaves what is under way the time that a signal leaves.
+func (u *uploads) hurry() {
+	time.AfterFunc(lastUpload, u.cancel)
+}
+
+// owes says whether something was not uploaded that the process owes.
+func (u *uploads) owes() bool { return u.debt.Load() }
+
+// settle returns when nothing is under way any more.
+func (u *uploads) settle() {
+	u.going.Wait()
+	u.cancel()
+	if err := u.to.Close(); err != nil {
+		u.log.Debug("close the storage client: " + err.Error())
+	}
+}

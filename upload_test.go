@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"volley/e2e/parts"
+	"volley/node"
+	"volley/stats"
+)
+
+// gcsServer starts a storage server with a bucket "results", and points volley to it.
+func gcsServer(t *testing.T) *parts.GCSServer {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "results"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	server, err := parts.StartGCS(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	t.Setenv("STORAGE_EMULATOR_HOST", server.Addr)
+	return server
+}
+
+// temporary gives volley a temporary folder of its own, and lists what is in it.
+func temporary(t *testing.T) func() []string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "volley-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+}
+
+func standalone(t *testing.T) {
+	t.Setenv("CLUSTER_HEALTH_ADDR", "127.0.0.1:0")
+	t.Setenv("METRICS_ADDR", "off")
+	t.Setenv("CLUSTER_NODE_ID", "box")
+}
+
+func TestResultIsUploadedAndReportedFromTheBucket(t *testing.T) {
+	server := gcsServer(t)
+	standalone(t)
+	left := temporary(t)
+	target := record(t, always)
+	t.Setenv("RESULT_FILE", "gs://results/{run_id}/{node_id}.json")
+	p := launch(t, planFileIn(t, planOf(target.URL, "/x", "1s", "metadata: {run_id: nightly}")))
+	if code := p.exit(); code != node.ExitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	if files := left(); len(files) != 0 {
+		t.Errorf("left behind: %q", files)
+	}
+	resp, err := http.Get("http://" + server.Addr + "/storage/v1/b/results/o/nightly%2Fbox.html?alt=media")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	report, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") || !bytes.Contains(report, []byte("volley run nightly")) {
+		t.Errorf("the report beside the result: %s, %s, %d bytes, %v", resp.Status, resp.Header.Get("Content-Type"), len(report), err)
+	}
+	for _, name := range []string{"gs://results/nightly/box.json", "gs://results/nightly/*", "gs://results/*/b*.json"} {
+		code, out, errOut := reported(t, "-format", "json", name)
+		if code != node.ExitOK {
+			t.Fatalf("report %s: exit %d, %s", name, code, errOut)
+		}
+		r, err := stats.ReadResult(strings.NewReader(out))
+		if err != nil || r.RunID != "nightly" || r.Requests != int64(target.count("GET /x")) || r.Requests == 0 {
+			t.Errorf("report %s: %+v, %v; the target counts %d", name, r, err, target.count("GET /x"))
+		}
+	}
+	for name, want := range map[string]string{
+		"gs://results/nightly/none*": "no object has such a name", "gs://results/none.json": `there is no object "none.json" in bucket "results"`,
+		"gs://results/nightly/box.html": "that is a report", "gs://none/*": `no object "*" in bucket "none"`, "gs://results": "want gs://bucket/object",
+	} {
+		if code, _, errOut := reported(t, name); code != node.ExitInvalid || !strings.Contains(errOut, want) {
+			t.Errorf("report %s: exit %d, %q, want %q", name, code, errOut, want)
+		}
+	}
+}
+
+func TestResultThatIsNotUploadedIsKept(t *testing.T) {
+	gcsServer(t)
+	standalone(t)
+	left := temporary(t)
+	target := record(t, always)
+	t.Setenv("RESULT_FILE", "gs://no-such-bucket/r.json")
+	p := launch(t, planFileIn(t, planOf(target.URL, "/x", "300ms", "")))
+	if code := p.exit(); code != node.ExitOK {
+		t.Errorf("exit code %d: that of the run is 0", code)
+	}
+	var result, report string
+	for _, file := range left() {
+		switch {
+		case strings.HasSuffix(file, "-r.json"):
+			result = file
+		case strings.HasSuffix(file, "-r.html"):
+			report = file
+		}
+	}
+	if result == "" || report == "" || len(left()) != 2 {
+		t.Fatalf("kept: %q", left())
+	}
+	for _, want := range []string{`"event":"result_upload_failed"`, `bucket \"no-such-bucket\" does not exist`, "it is kept as " + result + " and " + report} {
+		if strings.Count(p.log.String(), want) != 1 {
+			t.Errorf("the log does not say once: %s", want)
+		}
+	}
+	body, err := os.ReadFile(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := stats.ReadResult(bytes.NewReader(body)); err != nil || r.Requests != int64(target.count("GET /x")) {
+		t.Errorf("the copy: %+v, %v", r, err)
+	}
+}
+
+// A signal while requests hang and the bucket is silent: drained, reported and
+// kept within 8 s.
+func TestSignalLeavesUploadsSoMuchTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 8 seconds")
+	}
+	standalone(t)
+	left := temporary(t)
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	defer silent.Close()
+	hanging := make(chan struct{}, 100)
+	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		hanging <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer target.Close()
+	t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(silent.URL, "http://"))
+	t.Setenv("RESULT_FILE", "gs://results/r.json")
+	p := launch(t, planFileIn(t, planOf(target.URL, "/x", "60s", "")))
+	<-hanging
+	began := time.Now()
+	code := p.signal()
+	if took := time.Since(began); code != node.ExitStopped || took > 8*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	} else {
+		t.Logf("ended %s after the signal", took)
+	}
+	if files := left(); len(files) != 2 {
+		t.Errorf("kept: %q", files)
+	}
+}

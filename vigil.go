@@ -1,0 +1,121 @@
+package main
+
+import (
+	"slices"
+	"sync"
+
+	"volley/node"
+	"volley/plan"
+	"volley/stats"
+)
+
+// maxVigils bounds the runs that are watched: one that goes, one that takes
+// over from it, and one that is being judged.
+const maxVigils = 3
+
+// vigils are the runs whose thresholds this node, as the leader, holds against
+// what all nodes tell while the run goes on.
+type vigils struct {
+	mu   sync.Mutex
+	runs []*vigil // the oldest first
+}
+
+// vigil is one run's.
+type vigil struct {
+	runID string
+
+	mu    sync.Mutex
+	judge *stats.Judge // nil if no threshold ends the run
+	seen  bool         // it has observed something
+	told  bool         // of the failure that ends the run
+}
+
+// of is the run's vigil, made at the first time.
+func (w *vigils) of(runID string, document []byte) *vigil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if found := w.known(runID); found != nil {
+		return found
+	}
+	made := &vigil{runID: runID}
+	if p, _, err := plan.Parse(document); err == nil && slices.ContainsFunc(p.Thresholds, func(t plan.Threshold) bool { return t.AbortOnFail }) {
+		made.judge = stats.NewJudge(p.Thresholds)
+	}
+	w.runs = append(w.runs, made)
+	if len(w.runs) > maxVigils {
+		w.runs = slices.Delete(w.runs, 0, 1)
+	}
+	return made
+}
+
+func (w *vigils) known(runID string) *vigil {
+	if i := slices.IndexFunc(w.runs, func(run *vigil) bool { return run.runID == runID }); i >= 0 {
+		return w.runs[i]
+	}
+	return nil
+}
+
+// observe holds what all nodes have told so far against the plan's thresholds,
+// and returns the one with abortOnFail that has failed, "" if there is none.
+func (r *results) observe(o node.Outcome) (failed string) {
+	w := r.vigils.of(o.Run.ID, o.Config.Document)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.judge == nil || len(o.Reports) == 0 {
+		return ""
+	}
+	merged, _, _, err := merge(o)
+	if err != nil {
+		r.log.Warn("cannot hold the run against its thresholds: "+err.Error(), "run_id", o.Run.ID)
+		return ""
+	}
+	r.whole.keep(o, merged)
+	if !w.seen {
+		w.judge.Resume(merged) // this node may lead since a moment ago
+		w.seen = true
+	}
+	w.judge.Observe(merged)
+	row, aborting := w.judge.Aborting()
+	if !aborting {
+		return ""
+	}
+	if !w.told {
+		w.told = true
+		r.tellAborting(o.Run.ID, row)
+	}
+	return row.Expr
+}
+
+// tellAborting logs the failure that ends a run.
+func (l *logging) tellAborting(runID string, failed stats.ThresholdResult) {
+	l.log.Error("threshold failed, the run ends: "+failed.Expr, "event", "threshold_failed", "run_id", runID, "value", figure(failed.Value))
+}
+
+// verdicts are the thresholds of a run by all that is known of it now: by the
+// judge that has watched it, where the run is over, else by the summary alone.
+func (r *results) verdicts(o node.Outcome, merged *stats.Summary) ([]stats.ThresholdResult, error) {
+	if o.Going {
+		return r.thresholds(o.Run.ID, false, o.Config.Document, merged)
+	}
+	rows, err := r.watchedVerdicts(o, merged)
+	for i := range rows {
+		if rows[i].Expr == o.Run.StopDetail {
+			rows[i].OK = false // it has ended the run, whatever came in after that
+		}
+	}
+	return rows, err
+}
+
+func (r *results) watchedVerdicts(o node.Outcome, merged *stats.Summary) ([]stats.ThresholdResult, error) {
+	r.vigils.mu.Lock()
+	w := r.vigils.known(o.Run.ID)
+	r.vigils.mu.Unlock()
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.seen {
+			return w.judge.Result(merged), nil
+		}
+	}
+	return r.thresholds(o.Run.ID, len(o.Run.Participants) == 1, o.Config.Document, merged)
+}
