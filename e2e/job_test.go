@@ -150,14 +150,15 @@ func TestShippedJobWithTasksTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	tasks[3].kill()
-	lost := target.stats().from(tasks[3]).Total
+	killed := tasks[3]
+	killed.kill()
 	tasks = append(tasks[:3], j.task(4, 1))
 	j.task(3, 1).wantExit(formTime, 1)
 	wantExits(t, tasks, formTime+seconds*time.Second+endTime, 0)
 	tasks[3].waitEvent(time.Second, "job_late", 1)
 	wantOnce(t, indices(t, target.stats().Arrivals))
-	r, total := j.merged(0), target.stats().Total
+	r, counted := j.merged(0), target.stats()
+	total, lost := counted.Total, counted.from(killed).Total
 	if r.Requests != total-lost || len(r.Nodes) != jobTasks || r.Nodes[3].Complete || !strings.Contains(r.Nodes[3].Reason, "lost") || r.Target.Iterations != rate*seconds {
 		t.Errorf("%d requests of %d asked for, nodes %+v; the target counted %d, %d of them of the task that was killed", r.Requests, r.Target.Iterations, r.Nodes, total, lost)
 	}

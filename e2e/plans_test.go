@@ -20,6 +20,20 @@ type load struct {
 // due is how many requests one node owes.
 func (l load) due() int64 { return int64(l.rps) * int64(l.seconds) }
 
+// held is for how long other work on the machine may hold a node at the end of its
+// run: what falls due then is dropped there, as nothing starts after the end.
+const held = 50 * time.Millisecond
+
+// wantSent compares what the target counted of so many nodes with what they owed.
+func (l load) wantSent(t testing.TB, got int64, nodes int, who string) {
+	t.Helper()
+	want := l.due() * int64(nodes)
+	least := want - int64(nodes)*int64(1+held.Seconds()*float64(l.rps))
+	if got < least || got > want {
+		t.Errorf("the target counted %d requests of %s, want %d (%d at least, if the machine held it at the end)", got, who, want, least)
+	}
+}
+
 func (l load) duration() time.Duration { return time.Duration(l.seconds) * time.Second }
 
 // plan writes the load as a plan against a target.
