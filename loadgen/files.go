@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -79,12 +80,20 @@ func (f *files) readFile(file *os.File, err error) ([]byte, error) {
 	}
 	defer func() { _ = file.Close() }()
 	left := mostFileBytes - f.size
-	data, err := io.ReadAll(io.LimitReader(file, left+1))
-	if err != nil {
+	var data bytes.Buffer
+	if info, err := file.Stat(); err == nil && info.Size() <= left {
+		data.Grow(int(info.Size()) + bytes.MinRead) // or it grows by copying
+	} else if err == nil && info.Mode().IsRegular() {
+		return nil, f.tooLarge(file)
+	}
+	if n, err := data.ReadFrom(io.LimitReader(file, left+1)); err != nil {
 		return nil, fmt.Errorf("read %s: %w", file.Name(), err)
+	} else if n > left {
+		return nil, f.tooLarge(file)
 	}
-	if int64(len(data)) > left {
-		return nil, fmt.Errorf("%s is too large (the files of a plan may have %d MiB together)", file.Name(), mostFileBytes>>20)
-	}
-	return data, nil
+	return data.Bytes(), nil
+}
+
+func (f *files) tooLarge(file *os.File) error {
+	return fmt.Errorf("%s is too large (the files of a plan may have %d MiB together)", file.Name(), mostFileBytes>>20)
 }
