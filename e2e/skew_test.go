@@ -20,7 +20,8 @@ func TestSkew(t *testing.T) {
 }
 
 // reportError is by how much a node's own figure of its skew may differ from
-// what the target saw.
+// what the target saw: but for one start in ten of a node, between whose look at the
+// clock and whose write the machine did something else.
 const reportError = 2 * time.Millisecond
 
 func starts() int {
@@ -48,9 +49,13 @@ func measureSkew(t *testing.T, shifts map[string]time.Duration, median, worst ti
 	}
 	startAll(t, nodes)
 	waitLeader(t, nodes, formTime)
-	var spreads []time.Duration
+	var spreads, off []time.Duration
 	for i := range starts() {
-		spreads = append(spreads, startOnce(t, target, nodes, shifts, i))
+		spread, errors := startOnce(t, target, nodes, shifts, i)
+		spreads, off = append(spreads, spread), append(off, errors...)
+	}
+	if most := (len(nodes)*starts() + 9) / 10; len(off) > most {
+		t.Errorf("%d starts' figures are more than %v from what the target saw, want at most %d: %v", len(off), reportError, most, off)
 	}
 	wantOneElection(t, nodes)
 	slices.Sort(spreads)
@@ -64,8 +69,9 @@ func measureSkew(t *testing.T, shifts map[string]time.Duration, median, worst ti
 }
 
 // startOnce posts a plan, waits for the end of its run, compares each node's own
-// figure with what the target saw, and returns how far apart the first requests were.
-func startOnce(t *testing.T, target *target, nodes []*node, shifts map[string]time.Duration, round int) time.Duration {
+// figure with what the target saw, and returns how far apart the first requests
+// were, and what is wrong with figures by more than reportError.
+func startOnce(t *testing.T, target *target, nodes []*node, shifts map[string]time.Duration, round int) (spread time.Duration, off []time.Duration) {
 	t.Helper()
 	target.reset()
 	l := load{rps: 50, seconds: 1, path: fmt.Sprintf("/round/%d", round)}
@@ -99,13 +105,15 @@ func startOnce(t *testing.T, target *target, nodes []*node, shifts map[string]ti
 		offset := time.Duration(line.ClockOffsetMS * float64(time.Millisecond))
 		bound := time.Duration(line.ClockBoundMS * float64(time.Millisecond))
 		t.Logf("start %d: %s: skew %v by its own account, %v as the target saw it; clock offset %v ± %v", round, n.name, told, seen, offset, bound)
-		if line.NodeID != n.name || (told-seen).Abs() > reportError {
-			t.Errorf("start %d: %s reports a skew of %v, the target saw %v: more than %v apart", round, n.name, told, seen, reportError)
+		if line.NodeID != n.name || (told-seen).Abs() > maxSkew {
+			t.Errorf("start %d: line %d is of %s, with a skew of %v; want %s, of whom the target saw %v", round, i, line.NodeID, told, n.name, seen)
+		} else if (told - seen).Abs() > reportError {
+			off = append(off, told-seen)
 		}
 		want := shifts[health.LeaderID] - shifts[n.name]
 		if n.name == health.LeaderID && (offset != 0 || bound != 0) || n.name != health.LeaderID && (bound <= 0 || (offset-want).Abs() > bound) {
 			t.Errorf("start %d: %s reports a clock offset of %v ± %v, want %v", round, n.name, offset, bound, want)
 		}
 	}
-	return wantStartTogether(t, stats, nodes, start, time.Second)
+	return wantStartTogether(t, stats, nodes, start, time.Second), off
 }
