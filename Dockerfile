@@ -16,13 +16,13 @@ ARG REVISION=unknown
 WORKDIR /src
 COPY . .
 ENV CGO_ENABLED=0 GOTOOLCHAIN=local
-# For this machine, whatever the binary is for.
-RUN ["go", "run", "./deploy/rootfs", "/rootfs"]
 # What makes the binary small, and the same wherever it is built: .ci/run and
 # the tests take the flags from here. The tags leave out what gRPC's part of the
 # storage library and gRPC's own tracing page bring along.
-ENV GOOS=${TARGETOS:-linux} GOARCH=${TARGETARCH}
 ENV GOFLAGS="-trimpath -buildvcs=false -tags=disable_grpc_modules,grpcnotrace '-ldflags=-s -w -X main.version=${VERSION} -X main.revision=${REVISION}'"
+# For this machine, whatever the binary is for; with its flags, as both share packages.
+RUN ["go", "run", "./deploy/rootfs", "/rootfs"]
+ENV GOOS=${TARGETOS:-linux} GOARCH=${TARGETARCH}
 # No shell is asked for. Only the modules that the binary is made of are fetched.
 RUN ["go", "build", "-o", "/volley", "."]
 
