@@ -175,6 +175,7 @@ func (a *app) wire() error {
 	opt.Self, opt.Runner = a.self, a.runner
 	opt.Hooks = node.Hooks{
 		Check: a.check, Judge: a.results.judge, Live: a.results.live, Observe: a.results.observe, Own: a.results.keepOwn, Result: a.results.judged, Standby: a.runner.standBy,
+		Stays: func() { a.told.Store(false) },
 	}
 	if a.node, err = node.New(opt); err != nil {
 		return err

@@ -22,11 +22,11 @@ type logging struct {
 	text   bool
 	colour bool
 	screen *screen      // where progress is drawn; nil: it is logged
-	told   *atomic.Bool // an error has been logged
+	told   *atomic.Bool // an error has been logged of what the process is about
 }
 
 func newLogging(set settings.Settings, out, errOut io.Writer) logging {
-	lines := textLines(set, errOut)
+	lines, to := textLines(set, errOut), errOut
 	l := logging{told: &atomic.Bool{}, out: out, text: lines || set.Log.Format == "" && isTerminal(out), colour: isTerminal(out) && set.Terminal.Colour()}
 	if f, ok := errOut.(*os.File); ok && lines && isTerminal(f) && !set.Terminal.Dumb() {
 		l.screen = &screen{to: f}
@@ -40,6 +40,9 @@ func newLogging(set settings.Settings, out, errOut io.Writer) logging {
 		handler = slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: set.Log.Level, ReplaceAttr: cloudNames})
 	}
 	l.log = slog.New(witness{handler, l.told})
+	if to == os.Stderr { // the process's own log: what libraries say is a line of it, too
+		slog.SetDefault(l.log)
+	}
 	return l
 }
 

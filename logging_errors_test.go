@@ -41,6 +41,7 @@ func TestAFailureIsToldOnce(t *testing.T) {
 	refused := withThresholds(t, writePlan(t, "http://127.0.0.1:1", "300ms"), `"errors < 1"`)
 	aborting := withThresholds(t, writePlan(t, url, "60s"), `{expr: "iterations < 1", abortOnFail: true}`)
 	bad := planFileIn(t, "version: \"1.0\"\nconfig: {baseUrl: \"ftp://x\"}\n")
+	unset := writePlan(t, url+"/${env.VOLLEY_TEST_UNSET}", "300ms")
 	ports, err := freePorts(2)
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +64,7 @@ func TestAFailureIsToldOnce(t *testing.T) {
 		{"threshold that ends the run", nil, []string{aborting}, node.ExitFailed, "threshold failed, the run ends: iterations < 1"},
 		{"a node's threshold", append(single, "CONFIG_FILE="+refused), []string{"run"}, node.ExitFailed, "threshold failed: errors < 1"},
 		{"a node's invalid plan", append(single, "CONFIG_FILE="+bad), []string{"run"}, node.ExitInvalid, "the plan is invalid"},
+		{"a node that refuses the plan", append(single, "CONFIG_FILE="+unset), []string{"run"}, node.ExitInvalid, "VOLLEY_TEST_UNSET"},
 		{"no leader", slices.Concat(member, []string{"CLUSTER_NODES=" + ports[0] + "," + ports[1], "CONFIG_FILE=" + good, "CLUSTER_FORM_TIMEOUT=1s"}), []string{"run"}, node.ExitCluster, "exit: no leader for 1s"},
 		{"no source", slices.Concat(single, []string{"CLUSTER_CONFIG_SOURCE=consul-kv", "CONSUL_ADDR=127.0.0.1:1", "CLUSTER_CONFIG_TIMEOUT_SECS=1"}), []string{"run"}, node.ExitInvalid, "Consul cannot be reached"},
 	} {
@@ -82,5 +84,23 @@ func TestAFailureIsToldOnce(t *testing.T) {
 				t.Log(log.String())
 			}
 		})
+	}
+}
+
+// What has failed in a run is not what a process ends by that has stayed for the next.
+func TestAStayForgetsOldErrors(t *testing.T) {
+	url, _ := target(t)
+	standalone(t)
+	for _, stays := range []string{"true", "false"} {
+		t.Setenv("KEEP_ALIVE", stays)
+		p := launch(t, withThresholds(t, writePlan(t, url, "300ms"), `"rps > 100000"`))
+		if stays == "true" {
+			p.until("the run is over", func() bool { return strings.Contains(p.log.String(), `"event":"run_finished"`) })
+			p.until("its error is forgotten", func() bool { return !p.app.told.Load() })
+			continue
+		}
+		if code := p.exit(); code != node.ExitFailed || !p.app.told.Load() {
+			t.Errorf("exit code %d, told %v", code, p.app.told.Load())
+		}
 	}
 }

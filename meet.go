@@ -106,7 +106,7 @@ func (a *app) meet(ctx context.Context, run node.Run, c node.Config) (start time
 		if in.enters >= run.Duration {
 			return time.Time{}, a.lose(run, c, p, met, fmt.Sprintf("it has come %s after the start, when the load was over: its share is lost", time.Since(met.Local).Round(time.Second)))
 		}
-		missed := a.missed(run, p, in.enters)
+		missed := a.missed(run, c, p, in.enters)
 		in.shares = a.sharesOfTasks(run, p, in.enters, a.self.NodeID+" has come late", true, missed)
 		a.log.Warn(fmt.Sprintf("this task has come late: it sends its share of the load from %s after the start on; %d arrivals before are sent by nobody", in.enters.Round(time.Millisecond), missed),
 			"event", "job_late", "run_id", run.ID, "at_s", in.enters.Seconds(), "unsent", missed)
@@ -154,10 +154,11 @@ func (a *app) verdictOf(r *stats.Result) int {
 // one, so that the report of all tasks does.
 func (a *app) lose(run node.Run, c node.Config, p *plan.Plan, met meeting.Start, reason string) *node.Ending {
 	ending := &node.Ending{ExitCode: node.ExitFailure, Reason: reason, Exit: true}
-	unsent := a.missed(run, p, math.MaxInt64)
+	unsent := a.missed(run, c, p, math.MaxInt64)
 	s := &stats.Summary{
 		RunID: run.ID, NodeID: a.self.NodeID, Region: a.self.Region, ConfigVersion: c.Version, StartedAt: met.At, Planned: p.Config.Duration, Warmup: p.Config.Warmup,
 		Target: float64(unsent), Closed: p.Load.Closed(), Ended: true,
+		NoHistograms: a.runner.recording.Off, SamplePct: int64(a.runner.recording.SamplePct),
 	}
 	if !s.Closed && p.Load.Unit == "requests" {
 		s.Unit = p.Load.Unit
@@ -185,9 +186,8 @@ func onlyLive(th plan.Threshold) bool {
 }
 
 // missed is how many arrivals of this task's share are due before an instant.
-func (a *app) missed(run node.Run, p *plan.Plan, at time.Duration) int64 {
-	t := a.runner.task
-	return loadgen.Missed(p, run.Seed, t.divisions[0], t.self, at)
+func (a *app) missed(run node.Run, c node.Config, p *plan.Plan, at time.Duration) int64 {
+	return loadgen.Missed(a.runner.jobOf(p, run.ID, c, run.Seed), p, at)
 }
 
 // sharesOfTasks are two rows: who sends the load, and who from an instant on.

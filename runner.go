@@ -111,20 +111,29 @@ func (r *runner) parse(document []byte) (p *plan.Plan, err error) {
 	return p, err
 }
 
+// jobOf is this node's job by a plan. A task's part is known from the start, and for good.
+func (r *runner) jobOf(p *plan.Plan, runID string, c node.Config, seed int64) loadgen.Job {
+	job := loadgen.Job{
+		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
+		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Apart: r.clustered || r.task != nil, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
+	}
+	if r.task != nil && shares(p) {
+		job.Self, job.Divisions = r.task.self, r.task.divisions
+	}
+	return job
+}
+
+// shares says whether each node has to know which part of the load is its own.
+func shares(p *plan.Plan) bool { return p.Load.Scope == "cluster" || splits(p) }
+
 func (r *runner) Prepare(ctx context.Context, runID string, c node.Config, copies map[string]string, seed int64) error {
 	p, err := r.parse(c.Document)
 	if err != nil {
 		return err
 	}
-	job := loadgen.Job{
-		RunID: runID, ConfigVersion: c.Version, Document: c.Document, Seed: seed,
-		NodeID: r.self.NodeID, Region: r.self.Region, Tenant: r.tenant, Apart: r.clustered || r.task != nil, Client: r.client, Files: r.filesOf(c), Recording: r.recording,
-	}
+	job := r.jobOf(p, runID, c, seed)
 	job.Files.Copies = copies
-	shared := p.Load.Scope == "cluster" || splits(p)
-	if r.task != nil && shared { // from the start, and for good
-		shared, job.Self, job.Divisions = false, r.task.self, r.task.divisions
-	}
+	shared := len(job.Divisions) == 0 && shares(p)
 	if err := r.engine.Prepare(ctx, job); err != nil {
 		if ctx.Err() != nil {
 			return err

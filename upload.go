@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -23,6 +24,10 @@ const (
 	lastUpload = 7200 * time.Millisecond
 	// mostUploads bounds those under way: of a node that stays up, while its bucket is away.
 	mostUploads = 8
+	// mostCopies and mostCopied bound what is kept of results that are not in their
+	// bucket, in files and in bytes: where volley runs without a disk they are memory.
+	mostCopies = 16
+	mostCopied = 64 << 20
 )
 
 // keeper is what results are uploaded to.
@@ -41,6 +46,15 @@ type uploads struct {
 	slots  chan struct{}
 	going  sync.WaitGroup
 	debt   atomic.Bool // something that is owed has failed
+
+	mu     sync.Mutex
+	copies []localCopy // of what is not in its bucket, the oldest first
+}
+
+// localCopy is a file that holds what could not be uploaded.
+type localCopy struct {
+	path  string
+	bytes int
 }
 
 func newUploads(to keeper, log *slog.Logger) *uploads {
@@ -85,6 +99,9 @@ func (u *uploads) begin(runID string, parts []*part) {
 		what := "result"
 		for i, p := range parts {
 			written, err := u.to.Put(ctx, p.to, p.content)
+			if p.content.New && errors.Is(err, sources.ErrExists) {
+				err = nil // this process's word, whose answer was lost, or another's on the same
+			}
 			if err != nil {
 				u.failed(runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
 				return
@@ -107,6 +124,7 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 		}
 		if p.kept != "" {
 			kept = append(kept, p.kept)
+			u.keep(localCopy{p.kept, len(p.content.Body)})
 		}
 	}
 	where := "there is no copy of it"
@@ -114,6 +132,24 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 		where = "it is kept as " + strings.Join(kept, " and ")
 	}
 	u.log.Error("the "+what+" is not uploaded; "+where+": "+err.Error(), "event", "result_upload_failed", "run_id", runID, "origin", parts[0].to.String(), "kept", kept)
+}
+
+// keep adds a copy, and removes the oldest ones for it if they are too many.
+func (u *uploads) keep(c localCopy) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.copies = append(u.copies, c)
+	total := 0
+	for _, c := range u.copies {
+		total += c.bytes
+	}
+	for len(u.copies) > 1 && (len(u.copies) > mostCopies || total > mostCopied) {
+		old := u.copies[0]
+		u.copies, total = u.copies[1:], total-old.bytes
+		os.Remove(old.path)
+		u.log.Warn(fmt.Sprintf("the oldest result that is in no bucket is removed for a new one: %s (at most %d files and %d MiB are kept)", old.path, mostCopies, mostCopied>>20),
+			"event", "result_not_kept")
+	}
 }
 
 // keepLocally writes a file in the system's temporary folder, all that may be

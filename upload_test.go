@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +15,8 @@ import (
 
 	"volley/e2e/parts"
 	"volley/node"
+	"volley/settings"
+	"volley/sources"
 	"volley/stats"
 )
 
@@ -127,6 +131,69 @@ func TestResultThatIsNotUploadedIsKept(t *testing.T) {
 	}
 	if r, err := stats.ReadResult(bytes.NewReader(body)); err != nil || r.Requests != int64(target.count("GET /x")) {
 		t.Errorf("the copy: %+v, %v", r, err)
+	}
+}
+
+// begun brings one result after the other to a store at the server's address.
+func begun(t *testing.T, log io.Writer, results int, parts func(i int) []*part) *uploads {
+	t.Helper()
+	set, _, err := settings.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := slog.New(slog.NewJSONHandler(log, nil))
+	store, err := openStore(set, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUploads(store, l)
+	for i := range results {
+		u.begin(fmt.Sprint("run-", i), parts(i))
+		u.going.Wait()
+	}
+	return u
+}
+
+// Of a node that stays up, while its bucket is away for good, only the newest results are kept.
+func TestCopiesOfResultsAreBounded(t *testing.T) {
+	gcsServer(t)
+	left := temporary(t)
+	var log lines
+	u := begun(t, &log, mostCopies, func(i int) []*part {
+		name := sources.Place{Bucket: "no-such-bucket", Object: fmt.Sprintf("r%02d", i)}
+		body := []byte(name.Object)
+		return []*part{{to: name, content: sources.Content{Body: body}}, {to: name, content: sources.Content{Body: body}}}
+	})
+	u.settle()
+	kept := map[string]int{}
+	for _, file := range left() {
+		kept[file[len(file)-3:]]++
+	}
+	for i := range mostCopies {
+		if name, want := fmt.Sprintf("r%02d", i), 2*min(1, i/(mostCopies/2)); kept[name] != want {
+			t.Errorf("%d copies of %s are kept, want %d", kept[name], name, want)
+		}
+	}
+	if n := strings.Count(log.String(), `"level":"WARN","msg":"the oldest result that is in no bucket is removed for a new one: `); n != mostCopies {
+		t.Errorf("%d removed copies are told of, want %d:\n%s", n, mostCopies, log.String())
+	}
+	u.keep(localCopy{"none", mostCopied})
+	if len(u.copies) != 1 || len(left()) != 0 {
+		t.Errorf("%d copies beside one that is as large as all may be, files %q", len(u.copies)-1, left())
+	}
+}
+
+// What is only to be said if nobody has said it is no failure where somebody has.
+func TestAWordThatIsThereAlready(t *testing.T) {
+	gcsServer(t)
+	left := temporary(t)
+	var log lines
+	u := begun(t, &log, 2, func(int) []*part {
+		return []*part{{to: sources.Place{Bucket: "results", Object: "word"}, owed: true, content: sources.Content{Body: []byte("lost"), New: true}}}
+	})
+	u.settle()
+	if u.owes() || len(left()) != 0 || strings.Contains(log.String(), "ERROR") {
+		t.Errorf("owes %v, left behind %q, the log:\n%s", u.owes(), left(), log.String())
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 const (
 	thriceRate = 300 // of all nodes, in arrivals per second
-	thriceRun  = 40 * time.Second
+	thriceRun  = 60 * time.Second
 	// inFlight is how many requests a node may have sent and not counted yet at its last word.
 	inFlight = 20
 )

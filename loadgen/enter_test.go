@@ -2,6 +2,7 @@ package loadgen_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,7 @@ func TestConformanceAPartThatEntersLate(t *testing.T) {
 					done <- s
 				}()
 				all := append(together(t, e, j, []string{"a", "c"}, start, nil), <-done)
-				missed := loadgen.Missed(p, j.Seed, whole, "b", at)
+				missed := loadgen.Missed(late, p, at)
 				count := loadgen.Arrivals(p, j.Seed, 2*time.Second)
 				var arrivals, used []string
 				for _, c := range target.all() {
@@ -82,7 +83,7 @@ func TestConformanceAPartThatEntersLate(t *testing.T) {
 						t.Errorf("%d were sent twice: %q", len(list)-once, list)
 					}
 				}
-				if end := loadgen.Missed(p, j.Seed, whole, "b", 2*time.Second-time.Millisecond); end != loadgen.Owned(p, j.Seed, []loadgen.Division{whole}, "b", count) {
+				if end := loadgen.Missed(late, p, 2*time.Second-time.Millisecond); end != loadgen.Owned(p, j.Seed, []loadgen.Division{whole}, "b", count) {
 					t.Errorf("who enters at the end misses %d", end)
 				}
 				b := all[2]
@@ -121,8 +122,37 @@ scenarios: [{name: s, steps: [{request: {method: GET, path: "/"}}]}]
 		if slices.ContainsFunc(calls, func(c call) bool { return c.at.Before(start.Add(j.Enters)) }) {
 			t.Errorf("some are sent before it enters")
 		}
-		if p := planOf(t, j.Document); loadgen.Missed(p, j.Seed, j.Divisions[0], "b", time.Second) != 0 {
+		if p := planOf(t, j.Document); loadgen.Missed(j, p, time.Second) != 0 {
 			t.Error("a closed model has arrivals")
+		}
+	})
+}
+
+// A server that others run the same plan beside draws arrivals of its own: what it
+// misses of them is counted by these draws.
+func TestConformanceAWholeLoadThatEntersLate(t *testing.T) {
+	onBoth(t, func(t *testing.T, e loadgen.Engine) {
+		target := newTarget(t, ok)
+		j := job("r", `
+version: "1.0"
+config: {baseUrl: "$BASE", workers: 4, duration: 2s}
+load: {model: rps, target: 200, arrival: poisson}
+scenarios: [{name: s, steps: [{request: {method: GET, path: "/"}}]}]
+`, target.URL)
+		j.Enters = time.Second
+		p := planOf(t, j.Document)
+		prepare(t, e, j)
+		s, err := e.Run(t.Context(), "r", time.Now().Add(lead), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		missed, never := loadgen.Missed(j, p, j.Enters), loadgen.Missed(j, p, math.MaxInt64)
+		if sent := int64(len(target.all())); sent+s.Dropped != never-missed || missed < 100 || never < 300 {
+			t.Errorf("%d requests and %d dropped, want %d arrivals but for the %d before it enters", sent, s.Dropped, never, missed)
+		}
+		j.NodeID = "node-b"
+		if others := loadgen.Missed(j, p, math.MaxInt64); others == never {
+			t.Errorf("another node draws %d arrivals, too", others)
 		}
 	})
 }

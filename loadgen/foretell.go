@@ -28,6 +28,11 @@ func Owned(p *plan.Plan, seed int64, divisions []Division, id string, upTo int64
 	if err != nil || p.Load.Closed() {
 		return 0
 	}
+	return w.owned(upTo)
+}
+
+// owned is as Owned.
+func (w *workload) owned(upTo int64) int64 {
 	s := w.unclaimed()
 	if s.limit > 0 {
 		upTo = min(upTo, s.limit)
@@ -37,10 +42,10 @@ func Owned(p *plan.Plan, seed int64, divisions []Division, id string, upTo int64
 }
 
 // Missed is how many arrivals that count a server leaves out that comes in with its
-// part at an instant of the run (Job.Enters), or never, if that is the plan's end.
-// 0 in a closed model.
-func Missed(p *plan.Plan, seed int64, d Division, id string, at time.Duration) int64 {
-	w, err := foretold(p, id, []Division{d}, seed)
+// part of the job at an instant of the run (Job.Enters), or never, if that is the
+// plan's end. 0 in a closed model.
+func Missed(j Job, p *plan.Plan, at time.Duration) int64 {
+	w, err := newWorkload(p, j.Self, j.Divisions, seedOf(j, p))
 	if err != nil || p.Load.Closed() {
 		return 0
 	}
@@ -51,7 +56,7 @@ func Missed(p *plan.Plan, seed int64, d Division, id string, at time.Duration) i
 	if w.length < endless {
 		upTo = min(upTo, w.dueBefore(w.length))
 	}
-	return Owned(p, seed, []Division{d}, id, upTo)
+	return w.owned(upTo)
 }
 
 func foretold(p *plan.Plan, id string, divisions []Division, seed int64) (workload, error) {

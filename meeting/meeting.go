@@ -109,20 +109,25 @@ type claim struct {
 // this version, an instant that may be over. From then on the task's part is this
 // process's. With a Done or ErrLost comes the start there was.
 func (m *Meeting) Meet(ctx context.Context, plan string) (Start, error) {
-	d, err := m.decided(ctx) // opens the connection, too, before the clock is read by it
+	began := time.Now()
+	var d *decision
+	err := m.patiently(ctx, began, func(ctx context.Context) (err error) {
+		d, err = m.decided(ctx) // opens the connection, too, before the clock is read by it
+		return err
+	})
 	if err != nil {
 		return Start{}, err
 	}
 	if d != nil && d.Refused == "" {
-		if err := m.predecessor(ctx); err != nil {
+		if err := m.patiently(ctx, began, m.predecessor); err != nil {
 			return Start{At: d.Start}, err
 		}
 	}
-	if err := m.come(ctx, plan); err != nil {
+	if err := m.patiently(ctx, began, func(ctx context.Context) error { return m.come(ctx, plan) }); err != nil {
 		return Start{}, err
 	}
 	if d == nil {
-		d, err = m.await(ctx, plan)
+		d, err = m.await(ctx, plan, began)
 	}
 	switch {
 	case err != nil:
@@ -139,9 +144,31 @@ func (m *Meeting) Meet(ctx context.Context, plan string) (Start, error) {
 	return m.clock.start(d.Start), ctx.Err()
 }
 
+// patiently asks the bucket until it answers, for as long as it waits for tasks. An
+// answer that asking again would not change is one, too.
+func (m *Meeting) patiently(ctx context.Context, began time.Time, ask func(context.Context) error) error {
+	limited, cancel := context.WithDeadline(ctx, began.Add(m.Timeout))
+	defer cancel()
+	for {
+		err := ask(limited)
+		var done *Done
+		switch {
+		case err == nil, ctx.Err() != nil, sources.Permanent(err), errors.Is(err, ErrLost), errors.As(err, &done):
+			return err
+		case limited.Err() != nil:
+			return m.away(err)
+		}
+		sleep(limited, pollEvery+rand.N(pollEvery/10))
+	}
+}
+
+// away is the error of a task that has waited for a bucket that does not answer.
+func (m *Meeting) away(err error) error {
+	return fmt.Errorf("%w: after %s (RENDEZVOUS_TIMEOUT) what RENDEZVOUS names does not answer: %w", ErrNoStart, m.Timeout, err)
+}
+
 // await waits until there is a decision, and makes it where that is this task's.
-func (m *Meeting) await(ctx context.Context, plan string) (*decision, error) {
-	began := time.Now()
+func (m *Meeting) await(ctx context.Context, plan string, began time.Time) (*decision, error) {
 	var told time.Time
 	for {
 		waited := time.Since(began)
@@ -153,8 +180,10 @@ func (m *Meeting) await(ctx context.Context, plan string) (*decision, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.As(err, &absent):
-		case err != nil && (sources.Permanent(err) || waited >= m.Timeout):
+		case sources.Permanent(err):
 			return nil, err
+		case err != nil && waited >= m.Timeout:
+			return nil, m.away(err)
 		}
 		if time.Since(told) >= tellEvery {
 			told = time.Now()

@@ -322,6 +322,38 @@ func TestABucketThatIsAway(t *testing.T) {
 	})
 }
 
+// A bucket that is away when a task comes is asked again, for as long as it would
+// wait for the others, and no longer: then it says so, and does not start.
+func TestABucketThatIsAwayFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		began := time.Now()
+		awayFor := 45 * time.Second
+		b.fails = func(_, _ string) error {
+			if time.Since(began) < awayFor {
+				return sources.ErrUnreachable
+			}
+			return nil
+		}
+		for i, o := range all(t, b, 3, func(int) time.Duration { return 0 }) {
+			if o.err != nil || o.start.Local.Sub(began) < awayFor {
+				t.Errorf("task %d, away for %s: %+v, %v", i, awayFor, o.start, o.err)
+			}
+		}
+		b.objects = map[string][]byte{}
+		began, awayFor = time.Now(), time.Hour
+		b.latency = 10 * time.Minute // until it hangs up
+		for i, o := range all(t, b, 3, func(int) time.Duration { return 0 }) {
+			if !errors.Is(o.err, ErrNoStart) || !errors.Is(o.err, sources.ErrUnreachable) || !strings.Contains(o.err.Error(), "after 1m0s (RENDEZVOUS_TIMEOUT) what RENDEZVOUS names does not answer: ") {
+				t.Errorf("task %d, away for good: %v", i, o.err)
+			}
+			if waited := o.at.Sub(began); waited < time.Minute || waited > time.Minute+5*time.Second {
+				t.Errorf("task %d has waited for %s", i, waited)
+			}
+		}
+	})
+}
+
 // What another try would not change is told at once; a signal ends the wait.
 func TestAWaitThatEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

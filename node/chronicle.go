@@ -29,6 +29,7 @@ func (n *Node) tell(before, after *State) {
 	} else if f != nil && before.Failure != f {
 		n.log.Error("no run: "+f.Reason, "event", "run_aborted", "exit_code", f.ExitCode)
 	}
+	over := after.Failure != nil && before.Failure != after.Failure
 	for _, r := range []*Run{after.Last, after.Current, after.Next} {
 		if r == nil {
 			continue
@@ -36,6 +37,7 @@ func (n *Node) tell(before, after *State) {
 		was := before.Run(r.ID)
 		if was == nil || was.Phase != r.Phase || was.Ended != r.Ended {
 			n.tellRun(was, r)
+			over = over || r.Ended
 		}
 		known := 1 // the first is told with the start
 		if was != nil {
@@ -44,6 +46,9 @@ func (n *Node) tell(before, after *State) {
 		for _, d := range r.Divisions[min(known, len(r.Divisions)):] {
 			n.tellShares(after, r, d)
 		}
+	}
+	if over && after.Leaving() == nil && n.opt.Hooks.Stays != nil {
+		n.opt.Hooks.Stays()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -166,7 +167,11 @@ func (n *Node) take(ctx context.Context, in Distribute) (Ack, error) {
 		if ctx.Err() != nil {
 			return Ack{}, err // nobody waits for it: the run was replaced or stopped, or the leader tries again
 		}
-		n.log.Error("this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
+		level := slog.LevelWarn // the error is that the run is aborted for it
+		if r := n.machine.State().Run(in.RunID); r != nil && r.StartAt != 0 {
+			level = slog.LevelError // the others go on without this node
+		}
+		n.log.Log(ctx, level, "this node refuses the plan: "+err.Error(), "event", "config_refused", "run_id", in.RunID, "config_version", in.Config.Version)
 		return Ack{}, err
 	}
 	if leader := in.Fence.LeaderID; leader != "" && leader != n.self.ServerID {

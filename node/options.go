@@ -141,6 +141,9 @@ type Hooks struct {
 	Own func(r Run, summary Report)
 	// Result is the cluster's result of a run if this node has judged it, else nil.
 	Result func(runID string) []byte
+	// Stays is called when a run, or an attempt at one, is over and the node stays
+	// for the next; nil for nobody.
+	Stays func()
 	// Standby generates, on every node that took part in r, the load that its
 	// plan c has for the time after it, until ctx ends. What it sends is in no result.
 	Standby func(ctx context.Context, r Run, c Config)

@@ -16,7 +16,7 @@ type Job struct {
 	Attempt   int    `envconfig:"CLOUD_RUN_TASK_ATTEMPT" default:"0" min:"0" desc:"set by Cloud Run: how often the task was tried before; without RENDEZVOUS only the first try sends load"`
 
 	Rendezvous        string        `envconfig:"RENDEZVOUS" desc:"gs://bucket/prefix: where the tasks of a job meet for a common start, and leave their results; unset: each starts when it is ready"`
-	RendezvousTimeout time.Duration `envconfig:"RENDEZVOUS_TIMEOUT" default:"5m" min:"10s" max:"24h" desc:"how long the tasks wait for each other; not all there by then: none starts, exit 102"`
+	RendezvousTimeout time.Duration `envconfig:"RENDEZVOUS_TIMEOUT" default:"5m" min:"10s" max:"24h" desc:"how long the tasks wait for each other, and for the bucket to answer; not all there by then: none starts, exit 102"`
 }
 
 // Task says whether this process is a task of a job.
