@@ -64,7 +64,7 @@ func TestAFailureIsToldOnce(t *testing.T) {
 		{"threshold that ends the run", nil, []string{aborting}, node.ExitFailed, "threshold failed, the run ends: iterations < 1"},
 		{"a node's threshold", append(single, "CONFIG_FILE="+refused), []string{"run"}, node.ExitFailed, "threshold failed: errors < 1"},
 		{"a node's invalid plan", append(single, "CONFIG_FILE="+bad), []string{"run"}, node.ExitInvalid, "the plan is invalid"},
-		{"a node that refuses the plan", append(single, "CONFIG_FILE="+unset), []string{"run"}, node.ExitInvalid, "VOLLEY_TEST_UNSET"},
+		{"a variable that is not set", append(single, "CONFIG_FILE="+unset), []string{"run"}, node.ExitInvalid, "VOLLEY_TEST_UNSET"},
 		{"no leader", slices.Concat(member, []string{"CLUSTER_NODES=" + ports[0] + "," + ports[1], "CONFIG_FILE=" + good, "CLUSTER_FORM_TIMEOUT=1s"}), []string{"run"}, node.ExitCluster, "exit: no leader for 1s"},
 		{"no source", slices.Concat(single, []string{"CLUSTER_CONFIG_SOURCE=consul-kv", "CONSUL_ADDR=127.0.0.1:1", "CLUSTER_CONFIG_TIMEOUT_SECS=1"}), []string{"run"}, node.ExitInvalid, "Consul cannot be reached"},
 	} {

@@ -217,16 +217,7 @@ scenarios:
 
 func openApp(t *testing.T, change func(*settings.Settings)) *app {
 	t.Helper()
-	set, _, err := settings.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	change(&set)
-	a, err := newApp(set, newLogging(set, io.Discard, t.Output()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return openAppLogging(t, t.Output(), change)
 }
 
 // Every metric has a check here that reads the value which a real run has moved

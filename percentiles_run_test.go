@@ -33,9 +33,10 @@ func TestClusterWithANodeWithoutPercentiles(t *testing.T) {
 			}
 			plan := planFileIn(t, wantsP95)
 			var nodes []*app
+			logs := map[string]*lines{"a": {}, "b": {}}
 			codes := make(chan int, 2)
 			for i, name := range []string{"a", "b"} {
-				nodes = append(nodes, openApp(t, func(set *settings.Settings) {
+				nodes = append(nodes, openAppLogging(t, logs[name], func(set *settings.Settings) {
 					*set = demoSettings(*set, name, ports, i, plan)
 					set.Memory.Percentiles = name != off
 				}))
@@ -54,6 +55,9 @@ func TestClusterWithANodeWithoutPercentiles(t *testing.T) {
 				told := a.node.Status().Error
 				if told == nil || !strings.Contains(*told, "which node "+off+" does not record: PERCENTILE_TRACKING_ENABLED=false there") {
 					t.Errorf("%s says %s, want that it is node %s", a.self.NodeID, worded(told), off)
+				}
+				if said := levels(t, logs[a.self.NodeID].String())["ERROR"]; len(said) != 1 || !strings.Contains(said[0], "which node "+off+" does not record") {
+					t.Errorf("%s has %d errors in its log, want one, of node %s:\n%s", a.self.NodeID, len(said), off, logs[a.self.NodeID])
 				}
 			}
 		})

@@ -151,7 +151,7 @@ func TestReportWhileTheRunGoes(t *testing.T) {
 	url, count := target(t)
 	environment(t, "KEEP_ALIVE=true", "CONFIG_FILE="+withThresholds(t, writePlan(t, url, "3s"), `"errors < 1", "iterations >= 150"`))
 	log := &lines{}
-	a := openAppLogging(t, log)
+	a := openAppLogging(t, log, func(*settings.Settings) {})
 	done := make(chan int, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -225,12 +225,13 @@ func wantReportLine(t *testing.T, log string) {
 }
 
 // openAppLogging makes an app of the environment whose JSON log goes to a buffer.
-func openAppLogging(t *testing.T, log io.Writer) *app {
+func openAppLogging(t *testing.T, log io.Writer, change func(*settings.Settings)) *app {
 	t.Helper()
 	set, _, err := settings.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(&set)
 	a, err := newApp(set, newLogging(set, io.Discard, log))
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +260,7 @@ scenarios:
     steps: [{name: get, request: {method: GET, path: /}, thinkTime: 200ms}]
 `, url)))
 	log := &lines{}
-	a := openAppLogging(t, log)
+	a := openAppLogging(t, log, func(*settings.Settings) {})
 	if code := a.run(t.Context()); code != node.ExitOK {
 		t.Fatalf("exit code %d", code)
 	}
@@ -276,7 +277,7 @@ scenarios:
 func TestAnEngineThatDiesLeavesNoRunGoingOn(t *testing.T) {
 	url, count := target(t)
 	environment(t, "KEEP_ALIVE=true", "ENGINE_MODE=child", "CONFIG_FILE="+writePlan(t, url, "60s"))
-	a := openAppLogging(t, &lines{})
+	a := openAppLogging(t, &lines{}, func(*settings.Settings) {})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan int, 1)
