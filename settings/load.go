@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -36,7 +35,7 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 	c.checkConsul(&s)
 	c.checkLoad(&s)
 	c.shiftClock(&s)
-	c.warnUnknown()
+	c.warnUnknown(s.Run.PlanEnvNames)
 	return s, c.warnings, c.err()
 }
 
@@ -73,16 +72,6 @@ func (c *checker) warnDeprecated(variables []variable) {
 	for _, v := range variables {
 		if v.isSet() {
 			c.warn("%s is deprecated and has no effect", v.name)
-		}
-	}
-}
-
-// warnUnknown names variables that look like a misspelt one of the cluster's.
-func (c *checker) warnUnknown() {
-	for _, entry := range os.Environ() {
-		name, value, _ := strings.Cut(entry, "=")
-		if _, known := c.secrets[name]; !known && value != "" && strings.HasPrefix(name, "CLUSTER_") {
-			c.warn("%s is not a variable of volley (see `volley env`): it has no effect", name)
 		}
 	}
 }

@@ -331,7 +331,12 @@ func TestWarnings(t *testing.T) {
 	}{
 		{[]string{"HEALTH_AUTH_ENABLED=1"}, "HEALTH_AUTH_ENABLED has no effect without API_AUTH_TOKEN"},
 		{[]string{"CLUSTER_NODES=a:1", "CLUSTER_CONFIG_SOURCE=none"}, "without CLUSTER_ENABLED=true these have no effect: CLUSTER_NODES, CLUSTER_CONFIG_SOURCE"},
-		{[]string{"CLUSTER_ENABLE=true"}, "CLUSTER_ENABLE is not a variable of volley"},
+		{[]string{"CLUSTER_ENABLE=true"}, "CLUSTER_ENABLE is not a variable of volley, is CLUSTER_ENABLED meant? It has no effect"},
+		{[]string{"CLUSTER_LEADERS=3"}, "CLUSTER_LEADERS is not a variable of volley (see `volley env`): it has no effect"},
+		{[]string{"RESULT_FIL=r.json"}, "RESULT_FIL is not a variable of volley, is RESULT_FILE meant? It has no effect"},
+		{[]string{"TARGET_RSP=10"}, "TARGET_RSP is not a variable of volley, is TARGET_RPS meant? It has no effect"},
+		{[]string{"metrics_addr=off"}, "metrics_addr is not a variable of volley, is METRICS_ADDR meant? It has no effect"},
+		{[]string{"REQUEST_TIME_OUT_SEC=1"}, "REQUEST_TIME_OUT_SEC is not a variable of volley, is REQUEST_TIMEOUT_SECS meant? It has no effect"},
 		{[]string{"JSON_PAYLOAD={}"}, "JSON_PAYLOAD has no effect without SEND_JSON=true"},
 		{[]string{"GCS_CONFIG_BUCKET=b", "GCS_CONFIG_OBJECT=o", "CONSUL_CONFIG_KEY=k"}, "without CLUSTER_ENABLED=true these have no effect: GCS_CONFIG_BUCKET, GCS_CONFIG_OBJECT, CONSUL_CONFIG_KEY"},
 		{append(cluster, "CONFIG_FILE=plan.yaml"), "CONFIG_FILE has no effect with CLUSTER_CONFIG_SOURCE=none"},
@@ -349,6 +354,14 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("warns %q, want only %q", warnings, test.want)
 			}
 		})
+	}
+}
+
+// What is like a variable of ours is not told of where it is another program's, or a plan's.
+func TestOthersVariablesAreTheirs(t *testing.T) {
+	_, warnings := loadOK(t, "PLAN_ENV=TARGET_URI", "TARGET_URI=/x", "OTEL_EXPORTER_OTLP_HEADER=a=b", "CONSUL_HTTP_SSLX=1", "NODE_HOME=/node", "PORTS=1", "GOMAXPROCS=1", "MAX_HISTOGRAM_LABEL=")
+	if len(warnings) != 0 {
+		t.Errorf("warnings %q", warnings)
 	}
 }
 
