@@ -99,7 +99,11 @@ func (a *app) listen() error {
 		a.closers = append(a.closers, func() { ln.Close() })
 		return nil
 	}
-	if err := open("CLUSTER_HEALTH_ADDR", a.set.Control.Addr, &a.listeners.control); err != nil {
+	from := "CLUSTER_HEALTH_ADDR"
+	if port := a.set.Control.Port; port != nil && a.set.Control.Addr == fmt.Sprintf("0.0.0.0:%d", *port) {
+		from = "PORT"
+	}
+	if err := open(from, a.set.Control.Addr, &a.listeners.control); err != nil {
 		return err
 	}
 	if err := open("METRICS_ADDR", a.set.Control.MetricsAddr, &a.listeners.metrics); err != nil {

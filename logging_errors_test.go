@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -57,7 +58,8 @@ func TestAFailureIsToldOnce(t *testing.T) {
 	}{
 		{"setting", []string{"LOG_LEVEL=loud"}, []string{good}, node.ExitInvalid, "LOG_LEVEL=\"loud\""},
 		{"argument", nil, []string{"run", good, good}, node.ExitInvalid, "run takes one plan"},
-		{"port", []string{"CLUSTER_HEALTH_ADDR=" + taken.Addr().String()}, []string{good}, node.ExitFailure, "address already in use"},
+		{"port", []string{"CLUSTER_HEALTH_ADDR=" + taken.Addr().String()}, []string{good}, node.ExitFailure, "CLUSTER_HEALTH_ADDR: listen tcp " + taken.Addr().String() + ": bind: address already in use"},
+		{"port of Cloud Run", []string{fmt.Sprintf("PORT=%d", taken.Addr().(*net.TCPAddr).Port), "CLUSTER_HEALTH_ADDR="}, []string{good}, node.ExitFailure, "PORT: listen tcp 0.0.0.0:"},
 		{"missing plan", nil, []string{filepath.Join(t.TempDir(), "none.yaml")}, node.ExitInvalid, "there is no such file"},
 		{"invalid plan", nil, []string{bad}, node.ExitInvalid, "the plan is invalid"},
 		{"threshold", nil, []string{failing}, node.ExitFailed, "threshold failed: rps > 100000"},
@@ -76,6 +78,9 @@ func TestAFailureIsToldOnce(t *testing.T) {
 			}
 			if errors := levels(t, log.String())["ERROR"]; len(errors) != 1 || !strings.Contains(errors[0], test.want) {
 				t.Errorf("%d errors, want one that says %q:\n%s", len(errors), test.want, strings.Join(errors, "\n"))
+			}
+			if test.code == node.ExitFailed && !strings.Contains(log.String(), `"message":"exit: finished, a threshold failed"`) && test.name != "threshold that ends the run" {
+				t.Error("the last line does not say that a threshold failed")
 			}
 			if slices.Contains(test.env, "CONFIG_FILE="+refused) && !strings.Contains(log.String(), `"process":"engine"`) {
 				t.Error("no line is one of the engine's process")

@@ -121,6 +121,9 @@ func (l *leader) conclude(ctx context.Context, r *Run, reports held) error {
 		return nil
 	}
 	reason := "finished"
+	if code == ExitFailed {
+		reason = "finished, a threshold failed"
+	}
 	switch next := l.n.machine.State().Next; {
 	case r.Phase == PhaseStopped:
 		code, reason = r.StopCode, "ended early: "+r.StopCause
