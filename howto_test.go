@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,6 +81,42 @@ func (w *workshop) testTutorial() {
 				t.Errorf("%s: a node with %+v, want %d requests", file, n, each)
 			}
 		}
+	}
+}
+
+// testJob runs the tasks of docs/howto/cloud-run.md, each with its part of the load.
+func (w *workshop) testJob() {
+	dir := w.t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "my-bucket"), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	bucket, err := parts.StartGCS(w.t.Context(), dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(bucket.Stop)
+	w.target()
+	w.swap("127.0.0.1:4443", bucket.Addr)
+	tasks := blocksOf(w.t, "sh")
+	w.shell(tasks[0])
+	all := 0
+	for i := range 3 {
+		one := w.sent(fmt.Sprintf("try-task-%d.json", i))
+		if all += one.Requests; one.Requests < 16 || one.Requests > 17 {
+			w.t.Errorf("task %d has sent %d requests, want a third of 50", i, one.Requests)
+		}
+	}
+	if page := string(w.read("job.html")); all != 50 || !strings.Contains(page, "task-2") {
+		w.t.Errorf("the tasks have sent %d requests, want 50; their report has %d bytes", all, len(page))
+	}
+	w.shell(tasks[1])
+	if met := w.sent("job.json"); met.Requests != 50 || len(met.Nodes) != 3 {
+		w.t.Errorf("the tasks that have met: %+v, want 50 requests of three", met)
+	}
+	out := w.shell(tasks[1][:strings.Index(tasks[1], "for")] + "CLOUD_RUN_TASK_ATTEMPT=1 task=1\n" + "export CLOUD_RUN_TASK_ATTEMPT task\n" +
+		strings.TrimSuffix(strings.SplitAfter(tasks[1], "quickstart.yaml")[0][strings.Index(tasks[1], "  CLOUD"):], " &"))
+	if !strings.Contains(out, "attempt 0 has sent the task's share of the load; its result is gs://my-bucket/loadtest/try-task-1.json") {
+		w.t.Errorf("a task that is tried again:\n%s", out)
 	}
 }
 

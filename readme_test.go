@@ -134,6 +134,7 @@ func TestReadme(t *testing.T) {
 	t.Run("HotReload", func(t *testing.T) { newWorkshop(t, bin).testHotReload() })
 	t.Run("MutualTLS", func(t *testing.T) { newWorkshop(t, bin).testMutualTLS() })
 	t.Run("Thresholds", func(t *testing.T) { newWorkshop(t, bin).testThresholds() })
+	t.Run("Job", func(t *testing.T) { newWorkshop(t, bin).testJob() })
 	t.Run("Migration", func(t *testing.T) { newWorkshop(t, bin).testMigration() })
 }
 
