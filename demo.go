@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -181,22 +182,23 @@ func demoSettings(base settings.Settings, name string, addrs []string, i int, pl
 	return set
 }
 
-// freePorts finds loopback addresses that nothing listens on.
-func freePorts(n int) ([]string, error) {
-	var addrs []string
-	var open []net.Listener
-	defer func() {
-		for _, ln := range open {
-			ln.Close()
+// freePorts finds loopback addresses that nothing listens on, below the ports that
+// systems give to connections: none of those takes one before it is listened on.
+func freePorts(n int) (addrs []string, err error) {
+	const first, many = 10_000, 10_000
+	begin := rand.N(many)
+	for i := 0; i < many && len(addrs) < n; i++ {
+		addr := fmt.Sprint("127.0.0.1:", first+(begin+i)%many)
+		ln, listening := net.Listen("tcp", addr)
+		if listening != nil {
+			err = listening
+			continue
 		}
-	}()
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		open = append(open, ln)
-		addrs = append(addrs, ln.Addr().String())
+		defer ln.Close()
+		addrs = append(addrs, addr)
+	}
+	if len(addrs) < n {
+		return nil, fmt.Errorf("find a free port: %w", err)
 	}
 	return addrs, nil
 }

@@ -245,12 +245,11 @@ func environment() []string {
 
 func free(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := parts.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return fmt.Sprint("127.0.0.1:", ports[0])
 }
 
 // triple returns what three free ports begin with: followed by 1, 2, 3 it is a port.

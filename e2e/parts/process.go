@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
@@ -96,22 +97,23 @@ func (t *tail) String() string {
 	return t.text.String()
 }
 
-// freePorts names n TCP ports of loopback that are free now.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, listener := range held {
-			_ = listener.Close()
+// FreePorts names n TCP ports of loopback that are free now, below those that the
+// system gives to connections: none of those takes one before it is listened on.
+func FreePorts(n int) (ports []int, err error) {
+	const first, many = 10_000, 10_000
+	begin := rand.N(many)
+	for i := 0; i < many && len(ports) < n; i++ {
+		port := first + (begin+i)%many
+		listener, busy := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if busy != nil {
+			err = busy
+			continue
 		}
-	}()
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, listener)
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		defer listener.Close()
+		ports = append(ports, port)
+	}
+	if len(ports) < n {
+		return nil, fmt.Errorf("find %d free ports: %w", n, err)
 	}
 	return ports, nil
 }

@@ -62,7 +62,7 @@ func StartConsulAs(ctx context.Context, dir string, acl bool, advertise string) 
 
 // configure writes the configuration file, with ports that are free now.
 func (s *ConsulServer) configure() error {
-	ports, err := freePorts(3)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func StartGCS(ctx context.Context, dir string) (*GCSServer, error) {
 	server := &GCSServer{binary: binary, dir: dir}
 	for range startTries {
 		var ports []int
-		if ports, err = freePorts(1); err != nil {
+		if ports, err = FreePorts(1); err != nil {
 			break
 		}
 		server.Addr = "127.0.0.1:" + strconv.Itoa(ports[0])
