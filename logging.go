@@ -57,7 +57,7 @@ func refuseStart(set settings.Settings, out, errOut io.Writer, err error) int {
 	if textLines(set, errOut) {
 		return fail(errOut, node.ExitInvalid, err)
 	}
-	newLogging(set, out, errOut).log.Error(err.Error(), "event", "start_failed")
+	newLogging(set, out, errOut).log.Error(err.Error(), "event", "start_failed", "exit_code", node.ExitInvalid)
 	return node.ExitInvalid
 }
 

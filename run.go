@@ -153,7 +153,7 @@ func runPlan(ctx context.Context, args []string, out, errOut io.Writer) int {
 	logging.log.Debug("all settings", "event", "settings", "settings", set)
 	a, err := newApp(set, logging)
 	if err != nil {
-		logging.log.Error(err.Error(), "event", "start_failed")
+		logging.log.Error(err.Error(), "event", "start_failed", "exit_code", exitCodeOf(err))
 		return exitCodeOf(err)
 	}
 	return a.run(ctx)

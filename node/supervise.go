@@ -121,8 +121,11 @@ func (l *leader) conclude(ctx context.Context, r *Run, reports held) error {
 		return nil
 	}
 	reason := "finished"
-	if code == ExitFailed {
+	switch code {
+	case ExitFailed:
 		reason = "finished, a threshold failed"
+	case ExitFailure:
+		reason = "finished, but not all of its result is known or written"
 	}
 	switch next := l.n.machine.State().Next; {
 	case r.Phase == PhaseStopped:
