@@ -136,6 +136,7 @@ func othersVariables() []string {
 		"VOLLEY_E2E_CONSUL_IMAGE", "VOLLEY_E2E_GCS_IMAGE", "VOLLEY_CI_SKIP",
 		"VOLLEY_IMAGE", "CONSUL_IMAGE", "GCS_IMAGE", "TARGET_IMAGE", "TARGET_COMMAND", "CONTROL_PORT", // of deploy/compose.yaml
 		"NOMAD_JOB_NAME", "NOMAD_ALLOC_INDEX", "NOMAD_ALLOC_ID", "NOMAD_PORT_", "NOMAD_ADDR_", "NOMAD_SECRETS_DIR",
+		"RESULT_FIL",                       // misspelt
 		"RUNTIME_DIRECTORY", "EXIT_STATUS", // of systemd
 		"DO_NOTHING",                                                                                                         // a value of Google's
 		"DOCKER_BUILDKIT", "COMMIT_SHA", "PROJECT_ID", "PROJECT_NUMBER", "CGO_ENABLED", "CLOUD_LOGGING_ONLY", "E2_HIGHCPU_8", // of Google Cloud, Cloud Build and Go

@@ -78,6 +78,9 @@ func report(ctx context.Context, args []string, out, errOut io.Writer) int {
 		err = told.WriteText(out, isTerminal(out) && settings.LoadTerminal().Colour())
 	}
 	if err == nil && !stats.Held(verdict) {
+		if merged != nil && merged.OfOneTask() {
+			fmt.Fprintf(errOut, "volley: thresholds are about all %d tasks of the job: the exit code tells of the one whose result was given\n", merged.Tasks)
+		}
 		return node.ExitFailed
 	}
 	return fail(errOut, node.ExitFailure, err)

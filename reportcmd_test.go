@@ -98,6 +98,33 @@ func TestReportOfOneRunIsItsOwn(t *testing.T) {
 }
 
 // The report as a page is of what the files make together, and judged like the others.
+// TestReportReadsFilesByPattern: what a shell has not put there, as in quotes,
+// is read as in a bucket.
+func TestReportReadsFilesByPattern(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "[a]") // nothing but * stands for others
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"task 0", "task 1"} {
+		if err := os.Rename(resultOf(t, name, "sha256:1", 100*(i+1), time.Millisecond), filepath.Join(folder, name+".json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(folder, "task 0.html"), []byte("<html>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := reported(t, "-format", "json", filepath.Join(folder, "*"))
+	var got stats.Result
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != node.ExitOK || errOut != "" || got.Requests != 300 || len(got.Nodes) != 2 {
+		t.Errorf("exit %d, %v, %q, %d requests of %d nodes, want 300 of 2", code, err, errOut, got.Requests, len(got.Nodes))
+	}
+	none := filepath.Join(folder, "*.jsn")
+	want := "volley: " + none + ": no file has such a name (* stands for any characters but /)\n"
+	if code, out, errOut := reported(t, none); code != node.ExitInvalid || out != "" || errOut != want {
+		t.Errorf("exit %d, %q, %q, want %q", code, out, errOut, want)
+	}
+}
+
 func TestReportAsPage(t *testing.T) {
 	a, b := resultOf(t, "a", "sha256:1", 1000, 10*time.Millisecond, "mean < 5ms"), resultOf(t, "b", "sha256:1", 100, 10*time.Millisecond, "mean < 5ms")
 	code, out, errOut := reported(t, "-format", "html", a, b)
@@ -163,7 +190,7 @@ func TestReportRefuses(t *testing.T) {
 	}{
 		{nil, reportUsage}, {[]string{"-format", "html", "-compare", a, a}, "-format html: of one result"}, {[]string{"-format", "xml", a}, `-format "xml": no such format (text, json or html)`},
 		{[]string{a, "--", other}, "with -compare"}, {[]string{"-compare", a, "--"}, "one of which has no result"}, {[]string{"-compare", a, "--", a, other}, "config version"},
-		{[]string{"-compare", a}, "they are of 1 runs (accepted: 2 to 5)"}, {[]string{"gs://b"}, `"gs://b": want gs://bucket/object`},
+		{[]string{"-compare", a}, "they are all of one run (accepted: 2 to 5 runs)"}, {[]string{"gs://b"}, `"gs://b": want gs://bucket/object`},
 		{[]string{a, "-format", "json"}, "options come before"}, {[]string{"-colour", a}, "not defined: -colour"},
 		{[]string{a, a}, `node "a" of run "run" is in two of them`}, {[]string{a, other}, "config version"},
 		{[]string{junk}, fmt.Sprintf(`%s: read result: its schema is "other/1"`, junk)}, {[]string{junk + ".none"}, "no such file"},
@@ -171,6 +198,23 @@ func TestReportRefuses(t *testing.T) {
 		if code, out, errOut := reported(t, test.args...); code != node.ExitInvalid || !strings.Contains(errOut, test.want) || out != "" {
 			t.Errorf("%q: exit %d, %q, %q, want %q", test.args, code, out, errOut, test.want)
 		}
+	}
+}
+
+// One task's result alone is no verdict on the job.
+func TestReportOfOneTask(t *testing.T) {
+	path := resultOf(t, "task 0", "sha256:1", 100, 100*time.Millisecond, "mean < 50ms")
+	body, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.Replace(body, []byte("{"), []byte(`{"tasks":5,`), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := reported(t, path)
+	const want = "volley: thresholds are about all 5 tasks of the job: the exit code tells of the one whose result was given\n"
+	if code != node.ExitFailed || errOut != want || !strings.Contains(out, "not judged: it is about all tasks") || strings.Contains(out, "failed\n") {
+		t.Errorf("exit %d, %q and\n%s", code, errOut, out)
 	}
 }
 

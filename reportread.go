@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,8 +21,9 @@ import (
 const atOnce = 8
 
 // readResults reads result files, and objects that are named gs://bucket/object.
-// A * in an object's name stands for any characters but /, and leaves out reports. They come in the
-// order in which they are named, those of a pattern in that of their names.
+// A * in a name stands for any characters but /, and leaves out reports: of a file, too, as not
+// every shell puts the names there itself. They come in the order in which they are named, those of
+// a pattern in that of their names.
 func readResults(ctx context.Context, paths []string) ([]*stats.Result, error) {
 	var bucket *bucketResults
 	var results []*stats.Result
@@ -30,11 +32,11 @@ func readResults(ctx context.Context, paths []string) ([]*stats.Result, error) {
 			return nil, ctx.Err()
 		}
 		if !inBucket(path) {
-			r, err := readResultFile(path)
+			found, err := readResultFiles(path, maxResults-len(results))
 			if err != nil {
 				return nil, err
 			}
-			results = append(results, r)
+			results = append(results, found...)
 			continue
 		}
 		if bucket == nil {
@@ -52,6 +54,44 @@ func readResults(ctx context.Context, paths []string) ([]*stats.Result, error) {
 	}
 	return results, nil
 }
+
+// readResultFiles reads a file, or all that match a pattern, at most so many.
+func readResultFiles(path string, most int) (results []*stats.Result, err error) {
+	names, err := matchingFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > most {
+		return nil, errTooMany()
+	}
+	for _, name := range names {
+		r, err := readResultFile(name)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// matchingFiles are those that a name with * stands for; a file of that very name
+// comes first.
+func matchingFiles(name string) ([]string, error) {
+	if _, err := os.Lstat(name); err == nil || !strings.Contains(name, "*") {
+		return []string{name}, nil
+	}
+	names, err := filepath.Glob(strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(name))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, reportSuffix) })
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%s: no file has such a name (* stands for any characters but /)", name)
+	}
+	return names, nil
+}
+
+func errTooMany() error { return fmt.Errorf("more than %d results are too many", maxResults) }
 
 func readResultFile(path string) (*stats.Result, error) {
 	file, err := os.Open(path)
@@ -99,7 +139,7 @@ func (b *bucketResults) read(ctx context.Context, path string, most int) ([]*sta
 		}
 	}
 	if len(places) > most {
-		return nil, fmt.Errorf("more than %d results are too many", maxResults)
+		return nil, errTooMany()
 	}
 	return b.readAll(ctx, places)
 }

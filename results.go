@@ -278,7 +278,7 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 		return
 	}
-	result.LastInterval = r.interval(run.ID)
+	result.LastInterval, result.Part = r.interval(run.ID), len(run.Participants) > 1
 	body, err := encode(result)
 	if err != nil {
 		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)
@@ -361,6 +361,7 @@ func (r *results) lastOwn() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	result.Part = r.soFar == nil
 	if r.soFar != nil {
 		result.Thresholds = append(result.Thresholds, r.soFar(newest)...)
 	}

@@ -33,7 +33,7 @@ Usage:
                                 one iteration of each scenario, with requests, responses, variables, assertions
   volley schema                 the JSON Schema of a plan, for editors
   volley report [-format text|json|html] [-compare] RESULT … [-- RESULT …]
-                                merge result files (gs://bucket/folder/* too) exactly and judge their
+                                merge result files ('folder/*', gs://bucket/folder/*) exactly and judge their
                                 thresholds, or compare runs: is a change real or noise; "--" between
                                 several runs on each side
   volley migrate [-o FILE]      the plan that the environment describes, as YAML
@@ -214,7 +214,7 @@ func validateFile(file string, out, errOut io.Writer) bool {
 		fmt.Fprintf(out, "%s: %v\n", file, err)
 		return false
 	}
-	amiss, notes := loadgen.Examine(p, loadgen.Files{Folder: filepath.Dir(file), Local: true})
+	amiss, notes := loadgen.Examine(p, loadgen.Files{Folder: filepath.Dir(file), Local: true}, settings.LoadPlanEnv())
 	for _, m := range located(document, notes) {
 		fmt.Fprintf(errOut, "%s (warning)\n", m.In(file))
 	}

@@ -71,6 +71,7 @@ scenarios:
 		"p.yaml:24:51: scenarios[0].steps[1].assertions[1].expected: nothing sets ${other}" + advice +
 		"p.yaml:28:52: scenarios[0].steps[2].request.bodyFile: open gone.bin: no such file or directory (warning)\n" +
 		"p.yaml:32:22: scenarios[1].dataFile.path: open none.json: no such file or directory (warning)\n"
+	environment(t, "PLAN_ENV=FOO", "FOO=1")
 	code, out, errOut := validated(t, text, map[string]string{"users.csv": "user,password\nann,x\n"})
 	if code != node.ExitOK || out != "p.yaml: ok\n" || errOut != want {
 		t.Errorf("exit %d, %q and\n%s\nwant\n%s", code, out, errOut, want)
@@ -82,6 +83,31 @@ scenarios:
 		"p.yaml:34:38: scenarios[1].steps[0].request.path: nothing sets ${a}" + advice
 	if errOut != want {
 		t.Errorf("\n%s\nwant\n%s", errOut, want)
+	}
+}
+
+// What this machine's environment lacks, another's may have: it is a warning.
+func TestValidateKnowsTheEnvironment(t *testing.T) {
+	const text = `version: "1.0"
+config: {baseUrl: "http://${env.HOST_OF_TARGET}", duration: 5s}
+load: {model: rps, target: 10}
+scenarios:
+  - name: one
+    dataFile: {path: none.csv, format: csv, strategy: cycle}
+    steps:
+      - request: {method: POST, path: "/${env.KNOWN}", body: "${json:env.X} ${env.UNLISTED} ${env.UNSET} ${column}"}
+`
+	environment(t, "PLAN_ENV=KNOWN,UNSET", "KNOWN=1", "UNLISTED=1")
+	refused := func(variable, name string) string {
+		return variable + " is not known here (PLAN_ENV has to list " + name + ", and it has to be set): run refuses the plan where that is so (warning)\n"
+	}
+	body := "p.yaml:8:62: scenarios[0].steps[0].request.body: "
+	want := "p.yaml:2:19: config.baseUrl: " + refused("${env.HOST_OF_TARGET}", "HOST_OF_TARGET") +
+		"p.yaml:6:22: scenarios[0].dataFile.path: open none.csv: no such file or directory (warning)\n" +
+		body + refused("${json:env.X}", "X") + body + refused("${env.UNLISTED}", "UNLISTED") + body + refused("${env.UNSET}", "UNSET")
+	code, out, errOut := validated(t, text, map[string]string{})
+	if code != node.ExitOK || out != "p.yaml: ok\n" || errOut != want {
+		t.Errorf("exit %d, %q and\n%s\nwant\n%s", code, out, errOut, want)
 	}
 }
 

@@ -12,10 +12,11 @@ import (
 // those for which every run would refuse it. Notes say which of the files that it
 // names cannot be read where it lies, and which variables nothing has set when
 // they are used: the plan may still be right, as files may be elsewhere, and what
-// nothing sets is sent as it is written. Each is a line that begins with its place
-// in the plan.
-func Examine(p *plan.Plan, from Files) (mistakes, notes []string) {
-	e := &examiner{plan: p, files: &files{from: from}, left: mostTableBytes}
+// nothing sets is sent as it is written; and which variables of the environment
+// are none of env here, where a run would be refused. Each is a line that begins
+// with its place in the plan.
+func Examine(p *plan.Plan, from Files, env []string) (mistakes, notes []string) {
+	e := &examiner{plan: p, files: &files{from: from}, env: env, left: mostTableBytes}
 	for i := range p.Scenarios {
 		e.scenario(fmt.Sprintf("scenarios[%d]", i), &p.Scenarios[i])
 	}
@@ -25,6 +26,7 @@ func Examine(p *plan.Plan, from Files) (mistakes, notes []string) {
 type examiner struct {
 	plan            *plan.Plan
 	files           *files
+	env             []string
 	left            int64
 	mistakes, notes []string
 }
@@ -109,11 +111,8 @@ func (e *examiner) bodies(path string, r *plan.Request) {
 }
 
 // unset notes the variables of texts that are not set; with set nil it does not
-// know.
+// know of those that a scenario sets.
 func (e *examiner) unset(texts []placedText, set map[string]bool, later map[string]string) {
-	if set == nil {
-		return
-	}
 	for _, text := range texts {
 		p := &parser{job: &Job{}, names: names{}, anyEnv: true}
 		found, err := p.parse(text.text)
@@ -121,7 +120,10 @@ func (e *examiner) unset(texts []placedText, set map[string]bool, later map[stri
 			continue // a mistake, told as such
 		}
 		for _, v := range found {
-			if v.source != fromScenario || set[p.names.of(v.slot)] {
+			if name := envName(v.text); v.source == fromElsewhere && !slices.Contains(e.env, name) {
+				e.note(text.path, "%s is not known here (PLAN_ENV has to list %s, and it has to be set): run refuses the plan where that is so", v.text, name)
+			}
+			if set == nil || v.source != fromScenario || set[p.names.of(v.slot)] {
 				continue
 			}
 			name := p.names.of(v.slot)
@@ -132,6 +134,17 @@ func (e *examiner) unset(texts []placedText, set map[string]bool, later map[stri
 			e.note(text.path, "nothing sets %s, so it is sent as it is written (a variable that a step extracts before, or a column of the data file; $${ for a literal ${)", v.text)
 		}
 	}
+}
+
+// envName is what a variable asks the environment for, "" if it does not.
+func envName(variable string) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(variable, "${"), "}")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "raw:"), "json:")
+	name, found := strings.CutPrefix(name, "env.")
+	if !found {
+		return ""
+	}
+	return name
 }
 
 // of is the name of a slot.

@@ -39,6 +39,7 @@ const (
 	fromIteration
 	fromWorker
 	fromRandom
+	fromElsewhere // the environment of another machine (anyEnv): nothing is sent with it
 )
 
 // escaping is what a value undergoes at its place.
@@ -166,10 +167,13 @@ func (p *parser) variable(whole, name string) (token, error) {
 	}
 	if env, found := strings.CutPrefix(name, "env."); found {
 		value, known := p.job.Client.Env[env]
+		v.source, v.value = fromJob, value
+		if !known {
+			v.source = fromElsewhere
+		}
 		if !known && !p.anyEnv {
 			return v, fmt.Errorf("%s is not known to this node (PLAN_ENV has to list %s, and it has to be set)", whole, env)
 		}
-		v.source, v.value = fromJob, value
 		return v, nil
 	}
 	if args, found := strings.CutPrefix(name, "random("); found {

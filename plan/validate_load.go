@@ -26,6 +26,7 @@ func (v *validator) load() {
 	v.loadEnums(l)
 	v.loadNumbers(l)
 	if !v.required("load.model", either(models)) || !v.model(l.Model) {
+		v.anyModel(l)
 		return
 	}
 	v.unusedModelKeys(l)
@@ -50,6 +51,24 @@ func (v *validator) model(name string) bool {
 	}
 	v.fail("load.model", "%q is not a load model (%s; did you mean %s?)", name, either(models), alias)
 	return false
+}
+
+// anyModel checks what is wrong whichever model it is that is meant.
+func (v *validator) anyModel(l *Load) {
+	for _, given := range []struct {
+		key   string
+		value *float64
+	}{{"target", l.Target}, {"min", l.Min}, {"mid", l.Mid}, {"max", l.Max}} {
+		if given.value != nil {
+			v.rate("load."+given.key, *given.value)
+		}
+	}
+	v.positive("load.cycleDuration", l.CycleDuration)
+	for i, stage := range l.Stages {
+		if path := index("load.stages", i) + ".target"; v.given(path) {
+			v.stageTarget(path, stage.Target)
+		}
+	}
 }
 
 func (v *validator) loadEnums(l *Load) {

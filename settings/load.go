@@ -2,6 +2,7 @@ package settings
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"unicode/utf8"
@@ -42,6 +43,21 @@ func load(hostname func() (string, error)) (Settings, []string, error) {
 // LoadTerminal reads what commands that run nothing need, whatever the rest is.
 func LoadTerminal() Terminal {
 	return Terminal{NoColour: os.Getenv("NO_COLOR"), Kind: os.Getenv("TERM")}
+}
+
+// LoadPlanEnv reads the names of what a plan may read of the environment and finds
+// there, for commands that run nothing, whatever the rest is.
+func LoadPlanEnv() []string {
+	var s Settings
+	variables := variablesOf(&s)
+	c := newChecker(variables)
+	for _, v := range variables {
+		if v.name == "PLAN_ENV" {
+			c.decode(v)
+		}
+	}
+	c.checkPlanEnv(&s.Run)
+	return slices.Sorted(maps.Keys(s.Run.PlanEnv))
 }
 
 // LoadStorage reads how Google Cloud Storage is reached, for commands that run

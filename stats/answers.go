@@ -57,7 +57,7 @@ func (r *Result) answerTarget() Answer {
 	figures := fmt.Sprintf("p95 %s, p99 %s, %.2f %% errors.", rankCell(r.Latency.P95, r.Latency.Max, r.Dropped).text, rankCell(r.Latency.P99, r.Latency.Max, r.Dropped).text, 100*r.errorRate())
 	var failed []string
 	for i := range r.Thresholds {
-		if t := &r.Thresholds[i]; !t.OK {
+		if t := &r.Thresholds[i]; !t.OK && !r.OfOneTask() {
 			failed = append(failed, cut(t.Expr, 80)+" "+r.becameOf(t))
 		}
 	}
@@ -65,6 +65,10 @@ func (r *Result) answerTarget() Answer {
 	switch {
 	case r.Requests == 0:
 		a.Answer, a.Because = "Not known", "No request was answered."
+	case r.Part:
+		a.Answer, a.Because = "Not told by a part", "Thresholds are about all nodes: the leader judges them, and its result tells. Of this part alone: "+figures
+	case n > 0 && r.OfOneTask():
+		a.Answer, a.Because = "Not told by a part", fmt.Sprintf("Thresholds are about all %d tasks of the job: volley report judges them on the results of all. Of this task alone: %s", r.Tasks, figures)
 	case n == 0:
 		a.Answer, a.Because = "The plan does not say", "It has no thresholds to judge by. "+figures
 	case len(failed) > 0:
@@ -88,6 +92,10 @@ func (r *Result) answerTarget() Answer {
 	}
 	return a
 }
+
+// OfOneTask says whether it is what one of several tasks of a job has measured:
+// thresholds are about all of them.
+func (r *Result) OfOneTask() bool { return r.Tasks > 1 && len(r.Nodes) == 1 }
 
 // becameOf says what a threshold's value was, or why it has none.
 func (r *Result) becameOf(t *ThresholdResult) string {
@@ -215,6 +223,10 @@ func (r *Result) answerGenerator() Answer {
 		a.Because = fmt.Sprintf("volley was strained%s: %s. What is fast may have been measured a little too slow.", place, reasons)
 	case g.Verdict == VerdictSaturated:
 		a.Answer, a.Tone = "No", ToneBad
+		if cpu, kept := r.keptFromCPU(); kept {
+			a.Because = fmt.Sprintf("volley was saturated%s: %s. It took only %.1f %% of the CPU that it may use: something else kept it from the CPU, such as other processes, or other machines on the same host. Give it a quieter machine: to send less changes little.", place, reasons, cpu)
+			break
+		}
 		a.Because = fmt.Sprintf("volley was saturated%s: %s. It was the bottleneck, or part of it: send less, or from more nodes.", place, reasons)
 	default:
 		a.Because = figures

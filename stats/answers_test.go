@@ -31,6 +31,7 @@ func TestAnswers(t *testing.T) {
 	const (
 		target = "good: Yes: All 2 thresholds held. p95 12.0 ms, p99 20.0 ms, 0.00 % errors."
 		load   = "good: Yes: 100.0 iterations/s started of 100.0 asked for (+0.00 %)."
+		others = "something else kept it from the CPU, such as other processes, or other machines on the same host. Give it a quieter machine: to send less changes little."
 		trust  = "good: Yes: It took 12.5 % of the CPU that it may use; 99 of 100 starts were at most 0.25 ms late by its own fault."
 	)
 	for _, test := range []struct {
@@ -85,6 +86,40 @@ func TestAnswers(t *testing.T) {
 		}, [3]string{
 			0: "warn: Not certain: The only threshold failed: p95 < 10ms was 12.0 ms. p95 12.0 ms, p99 20.0 ms, 0.00 % errors. But volley itself did not keep up, and the fault may be its own: see the generator.",
 			2: "bad: No: volley was saturated: CPU 99.0 %, more than 95 %. It was the bottleneck, or part of it: send less, or from more nodes."}},
+		{"saturated, with little to do", func(r *Result) {
+			r.Generator = GeneratorResult{CPUPct: 3, Verdict: VerdictSaturated, Reasons: []string{"schedule lag p99 40.00 ms, more than 10 ms", "scheduler wake-up p99 30.00 ms, more than 10 ms"}}
+		}, [3]string{
+			0: target + " But volley itself did not keep up: see the generator.",
+			2: "bad: No: volley was saturated: schedule lag p99 40.00 ms, more than 10 ms; scheduler wake-up p99 30.00 ms, more than 10 ms. It took only 3.0 % of the CPU that it may use: " + others}},
+		{"saturated, busy on the whole", func(r *Result) {
+			r.Generator = GeneratorResult{CPUPct: 60, Verdict: VerdictSaturated, Reasons: []string{"schedule lag p99 40.00 ms, more than 10 ms"}}
+		}, [3]string{
+			0: target + " But volley itself did not keep up: see the generator.",
+			2: "bad: No: volley was saturated: schedule lag p99 40.00 ms, more than 10 ms. It was the bottleneck, or part of it: send less, or from more nodes."}},
+		{"saturated, busy for a second", func(r *Result) {
+			r.Generator = GeneratorResult{CPUPct: 20, Verdict: VerdictSaturated, Reasons: []string{"schedule lag p99 40.00 ms, more than 10 ms"}}
+			r.Nodes[0].OverTime = []NodePoint{{CPUPct: 99}}
+		}, [3]string{
+			0: target + " But volley itself did not keep up: see the generator.",
+			2: "bad: No: volley was saturated: schedule lag p99 40.00 ms, more than 10 ms. It was the bottleneck, or part of it: send less, or from more nodes."}},
+		{"one node saturated, with little to do beside a busy one", func(r *Result) {
+			r.Generator = GeneratorResult{CPUPct: 70, ScheduleLagP99Ms: 40, Verdict: VerdictSaturated, Reasons: []string{"schedule lag p99 40.00 ms, more than 10 ms"}}
+			r.Nodes = []NodeResult{{NodeID: "a", Complete: true, CPUPct: 70, Verdict: VerdictOK}, {NodeID: "b", Complete: true, CPUPct: 4, Verdict: VerdictSaturated, Reasons: r.Generator.Reasons}}
+		}, [3]string{
+			0: target + " But volley itself did not keep up: see the generator.",
+			2: "bad: No: volley was saturated on node b: schedule lag p99 40.00 ms, more than 10 ms. It took only 4.0 % of the CPU that it may use: " + others}},
+		{"throttled with little to do", func(r *Result) {
+			r.Generator = GeneratorResult{CPUPct: 30, Verdict: VerdictSaturated, Reasons: []string{"schedule lag p99 40.00 ms, more than 10 ms", "throttled 12.0 %, more than 10 %"}}
+		}, [3]string{
+			0: target + " But volley itself did not keep up: see the generator.",
+			2: "bad: No: volley was saturated: schedule lag p99 40.00 ms, more than 10 ms; throttled 12.0 %, more than 10 %. It was the bottleneck, or part of it: send less, or from more nodes."}},
+		{"one task of several", func(r *Result) {
+			r.Tasks, r.Thresholds[0] = 5, ThresholdResult{Expr: "p95 < 10ms", Value: just(12)}
+		}, [3]string{
+			0: "none: Not told by a part: Thresholds are about all 5 tasks of the job: volley report judges them on the results of all. Of this task alone: p95 12.0 ms, p99 20.0 ms, 0.00 % errors.",
+			1: "warn: Not all of it is known: 100.0 iterations/s started of 100.0 asked for (+0.00 %). Of the job's 5 tasks it has 1: what the others have sent is not in it."}},
+		{"a node's part", func(r *Result) { r.Part, r.Thresholds = true, nil }, [3]string{
+			0: "none: Not told by a part: Thresholds are about all nodes: the leader judges them, and its result tells. Of this part alone: p95 12.0 ms, p99 20.0 ms, 0.00 % errors."}},
 		{"nothing sent", func(r *Result) { *r = Result{Generator: GeneratorResult{Verdict: VerdictOK}} }, [3]string{
 			"none: Not known: No request was answered.", "bad: No: Nothing was sent.",
 			"none: Not known: It had nothing to do."}},

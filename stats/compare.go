@@ -47,6 +47,9 @@ type ComparedLine struct {
 // Compare puts results side by side; it is an error if there are fewer than two
 // or more than MaxCompared.
 func Compare(results ...*Result) (*Comparison, error) {
+	if len(results) == 1 {
+		return nil, fmt.Errorf("compare results: they are all of one run (accepted: 2 to %d runs)", MaxCompared)
+	}
 	if len(results) < 2 || len(results) > MaxCompared {
 		return nil, fmt.Errorf("compare results: they are of %d runs (accepted: 2 to %d)", len(results), MaxCompared)
 	}

@@ -161,6 +161,37 @@ func (r *Result) trouble() (where, reasons string) {
 	return fmt.Sprintf(" on %d of %d nodes (%s)", len(nodes), len(r.Nodes), strings.Join(names, ", ")), clean(strings.Join(r.Generator.Reasons, "; "))
 }
 
+// What a generator takes of the CPU that it may use, on the whole and in its busiest
+// span, if its own work is not what has made it late.
+const (
+	littleCPUPct     = 50
+	littleCPUPctSpan = 80
+)
+
+// keptFromCPU says whether all that the verdict is due to were late though they had
+// little to do, and how much the busiest of them took of the CPU that it may use.
+func (r *Result) keptFromCPU() (cpuPct float64, kept bool) {
+	nodes := r.blamed()
+	if len(nodes) == 0 {
+		alone := NodeResult{CPUPct: r.Generator.CPUPct, Reasons: r.Generator.Reasons}
+		if len(r.Nodes) == 1 {
+			alone.OverTime = r.Nodes[0].OverTime
+		}
+		nodes = []*NodeResult{&alone}
+	}
+	for _, n := range nodes {
+		cpuPct = max(cpuPct, n.CPUPct)
+		byLateness := len(n.Reasons) > 0 && !slices.ContainsFunc(n.Reasons, func(reason string) bool {
+			return !strings.HasPrefix(reason, lagReason) && !strings.HasPrefix(reason, wakeupReason)
+		})
+		busy := slices.ContainsFunc(n.OverTime, func(p NodePoint) bool { return p.CPUPct > littleCPUPctSpan })
+		if !byLateness || busy {
+			return 0, false
+		}
+	}
+	return cpuPct, cpuPct < littleCPUPct
+}
+
 func joined(text, when string) string {
 	if when == "" {
 		return text

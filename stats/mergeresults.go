@@ -95,6 +95,7 @@ type mergedRun struct {
 	shares     []ShareResult // of a single run
 	apart      int           // nodes that have started each by itself
 	tasks      int           // of the job that a single run is
+	part       bool          // the thresholds of the run were judged elsewhere
 }
 
 func mergeRun(parts []*Result) (*mergedRun, error) {
@@ -115,7 +116,7 @@ func mergeRun(parts []*Result) (*mergedRun, error) {
 		return nil, err
 	}
 	for _, r := range parts {
-		m.tasks = max(m.tasks, r.Tasks)
+		m.tasks, m.part = max(m.tasks, r.Tasks), m.part || r.Part
 	}
 	m.thresholds, m.shares, m.apart = parts[0].Thresholds, mergeShares(parts), startedAlone(parts)
 	if len(parts) > 1 {
@@ -181,7 +182,7 @@ func (m *mergedRun) result() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Tasks = m.tasks
+	out.Tasks, out.Part = m.tasks, m.part
 	if out.apart = m.apart; m.apart > 0 {
 		out.StartSpreadMs, out.StartSpreadBoundMs = nil, 0 // each one's skew is from a start of its own
 	}

@@ -32,6 +32,9 @@ type Result struct {
 	Scope         Scope        `json:"scope"`
 	Nodes         []NodeResult `json:"nodes"`
 	Tasks         int          `json:"tasks,omitempty"` // of the job, each of which is a node; 0 outside a job
+	// Part says that it is what one node of several has measured, in a cluster: its
+	// thresholds are about all nodes, and judged in the leader's result.
+	Part bool `json:"part,omitempty"`
 	// StartSpreadMs is the largest start skew of the run's nodes less the smallest;
 	// null if less than two have started. Clocks that differ may have made that as
 	// much larger or smaller as StartSpreadBoundMs says, as far as they are known.

@@ -69,6 +69,9 @@ func (r *Result) scopeText() cell {
 	if len(silent) == 0 && len(r.Runs) > 0 {
 		return plain("counts and percentiles are those of all runs together, rates the mean of them")
 	}
+	if len(silent) == 0 && len(r.Nodes) == 1 {
+		return plain("all figures are totals of one node")
+	}
 	if len(silent) == 0 {
 		return plain(fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes)))
 	}

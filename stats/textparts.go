@@ -209,6 +209,9 @@ func (r *Result) textThresholds(p *page) {
 		if !t.OK {
 			verdict = cell{"failed", red}
 		}
+		if r.OfOneTask() {
+			verdict = plain("not judged: it is about all tasks")
+		}
 		if t.FailedAtS != nil {
 			at = seconds(*t.FailedAtS)
 		}

@@ -48,6 +48,12 @@ func (s *Summary) verdict() (Verdict, []string) {
 	return VerdictOK, nil
 }
 
+// What the reasons of a verdict begin with that are about lateness.
+const (
+	lagReason    = "schedule lag"
+	wakeupReason = "scheduler wake-up"
+)
+
 // beyond says which limits are exceeded.
 func (g Generator) beyond(l generatorLimits) []string {
 	var out []string
@@ -61,8 +67,8 @@ func (g Generator) beyond(l generatorLimits) []string {
 			out = append(out, fmt.Sprintf("%s %.1f %%, more than %.0f %%", what, pct, limit))
 		}
 	}
-	late("schedule lag", g.ScheduleLagP99)
-	late("scheduler wake-up", g.WakeupP99)
+	late(lagReason, g.ScheduleLagP99)
+	late(wakeupReason, g.WakeupP99)
 	share("CPU", g.CPUPct, l.cpuPct)
 	share("throttled", g.ThrottledPct, l.throttled)
 	return out
