@@ -262,11 +262,9 @@ func (a *app) abortRun(runID string, failed stats.ThresholdResult) {
 
 // notInCluster lists what a leader that takes over in mid-run could not judge.
 func notInCluster(p *plan.Plan) (lines []string) {
-	for i, t := range p.Thresholds {
-		if onlyLive(t) {
-			lines = append(lines, fmt.Sprintf("thresholds[%d]: %q: over last on a step or scenario, or on service, ok or iteration figures: "+
-				"not in a cluster in this version (latency and counts of the whole run, or no over last)", i, t.Expr))
-		}
+	if n := stats.Parts(p.Thresholds); n > stats.MaxParts {
+		lines = append(lines, fmt.Sprintf("thresholds: over last on %d parts (steps, scenarios, service, ok and iteration figures of each): at most %d are accepted in a cluster, whose nodes tell each part's course",
+			n, stats.MaxParts))
 	}
 	return lines
 }

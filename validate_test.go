@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -131,27 +132,29 @@ scenarios:
 
 // What only a cluster refuses is a note: the plan may be run standalone.
 func TestValidateNotesWhatAClusterRefuses(t *testing.T) {
-	const text = `version: "1.0"
+	text := `version: "1.0"
 config: {baseUrl: "http://a", duration: 5s}
 load: {model: rps, target: 10}
-scenarios: [{name: one, steps: [{name: a, request: {method: GET, path: /}}]}]
-thresholds:
-  - p95 < 1s over last 2s
-  - step(a).p95 < 1s over last 2s
-  - service.p95 < 1s
-  - "iteration.max < 1s over last 2s"
+scenarios:
+  - name: one
+    steps:
+      - {name: s, request: {method: GET, path: /}}
 `
-	const accepted = "not in a cluster in this version (latency and counts of the whole run, or no over last)"
+	thresholds := "thresholds:\n  - p95 < 1s over last 2s\n"
+	for i := range 21 {
+		text += fmt.Sprintf("      - {name: s%d, request: {method: GET, path: /}}\n", i)
+		thresholds += fmt.Sprintf("  - step(s%d).p95 < 1s over last 2s\n", i)
+	}
+	text += thresholds
 	code, out, _ := validated(t, text, map[string]string{})
-	want := "p.yaml: ok\n" +
-		`p.yaml: note: thresholds[1]: "step(a).p95 < 1s over last 2s": over last on a step or scenario, or on service, ok or iteration figures: ` + accepted + "\n" +
-		`p.yaml: note: thresholds[3]: "iteration.max < 1s over last 2s": over last on a step or scenario, or on service, ok or iteration figures: ` + accepted + "\n"
+	const want = "p.yaml: ok\n" +
+		"p.yaml: note: thresholds: over last on 21 parts (steps, scenarios, service, ok and iteration figures of each): at most 20 are accepted in a cluster, whose nodes tell each part's course\n"
 	if code != node.ExitOK || out != want {
 		t.Errorf("exit %d and\n%s\nwant\n%s", code, out, want)
 	}
 	log := &lines{}
 	environment(t, "CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=file", "CLUSTER_BIND_ADDR=127.0.0.1:0", "CONFIG_FILE=p.yaml", "LOG_FORMAT=json")
-	if code := run(t.Context(), nil, io.Discard, log); code != node.ExitInvalid || !strings.Contains(log.String(), "7:5: thresholds[1]: ") || !strings.Contains(log.String(), "9:5: thresholds[3]: ") {
-		t.Errorf("exit %d, want 104 with both thresholds at their places:\n%s", code, log)
+	if code := run(t.Context(), nil, io.Discard, log); code != node.ExitInvalid || !strings.Contains(log.String(), "30:3: thresholds: over last on 21 parts") {
+		t.Errorf("exit %d, want 104 with the thresholds at their place:\n%s", code, log)
 	}
 }

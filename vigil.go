@@ -25,7 +25,7 @@ type vigil struct {
 	runID string
 
 	mu    sync.Mutex
-	judge *stats.Judge // nil if no threshold ends the run
+	judge *stats.Judge // nil if the end tells as much as the run
 	seen  bool         // it has observed something
 	told  bool         // of the failure that ends the run
 }
@@ -38,7 +38,7 @@ func (w *vigils) of(runID string, document []byte) *vigil {
 		return found
 	}
 	made := &vigil{runID: runID}
-	if p, _, err := plan.Parse(document); err == nil && slices.ContainsFunc(p.Thresholds, func(t plan.Threshold) bool { return t.AbortOnFail }) {
+	if p, _, err := plan.Parse(document); err == nil && slices.ContainsFunc(p.Thresholds, needsWatching) {
 		made.judge = stats.NewJudge(p.Thresholds)
 	}
 	w.runs = append(w.runs, made)
@@ -46,6 +46,12 @@ func (w *vigils) of(runID string, document []byte) *vigil {
 		w.runs = slices.Delete(w.runs, 0, 1)
 	}
 	return made
+}
+
+// needsWatching says whether a threshold ends the run, or looks at windows of it.
+func needsWatching(t plan.Threshold) bool {
+	c, _ := t.Condition()
+	return t.AbortOnFail || c.Last > 0
 }
 
 func (w *vigils) known(runID string) *vigil {

@@ -107,7 +107,12 @@ type runResult struct {
 	Dropped       int64            `json:"dropped"`
 	Requests      int64            `json:"requests"`
 	StatusCodes   map[string]int64 `json:"status_codes"`
-	Nodes         []struct {
+	Thresholds    []struct {
+		Expr  string   `json:"expr"`
+		Value *float64 `json:"value"`
+		OK    bool     `json:"ok"`
+	} `json:"thresholds"`
+	Nodes []struct {
 		NodeID        string  `json:"node_id"`
 		StartSkewMS   float64 `json:"start_skew_ms"`
 		ClockOffsetMS float64 `json:"clock_offset_ms"`

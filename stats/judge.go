@@ -35,6 +35,9 @@ type rule struct {
 	plan.Threshold
 	cond    plan.Condition
 	history history // with over last: readings of its window
+	// resumed is since when of the run there are readings, 0 for its start; what has
+	// been before is read of a series.
+	resumed time.Duration
 	failing bool    // at the last observation; for good over last
 	value   float64 // when it failed
 	known   bool    // value is known
@@ -54,11 +57,6 @@ func NewJudge(thresholds []plan.Threshold) *Judge {
 	return j
 }
 
-// Resume is for who watches a run from its middle on, given what there is of it by
-// then: what the series can tell of the time before is judged as if it had been
-// observed.
-func (j *Judge) Resume(s *Summary) { j.replay(s) }
-
 // Observe judges the run so far; s must be a later one each time.
 func (j *Judge) Observe(s *Summary) {
 	if len(j.rules) == 0 {
@@ -66,7 +64,13 @@ func (j *Judge) Observe(s *Summary) {
 	}
 	j.step(max(s.sending()-s.Warmup, 0), s.Started) // nothing starts in the drain
 	for _, r := range j.rules {
-		r.observe(readingOf(&r.cond, s), s.Elapsed, j.rate)
+		now, full := readingOf(&r.cond, s), true
+		if r.cond.Last > 0 {
+			now, full = r.window(now, s, s.Elapsed)
+		}
+		if full {
+			r.observe(now, s.Elapsed, j.rate)
+		}
 	}
 }
 
@@ -82,14 +86,19 @@ func (j *Judge) step(at time.Duration, started int64) {
 	j.seen = true
 }
 
-// observe judges a rule at a time of the run.
-func (r *rule) observe(now reading, at time.Duration, rate float64) {
-	if r.cond.Last > 0 {
-		var full bool
-		if now, full = r.history.window(now, at, r.cond.Last); !full {
-			return
-		}
+// window is what happened in the last so much of the run, as history.window has
+// it; full is false if nobody can tell, too.
+func (r *rule) window(now reading, s *Summary, at time.Duration) (window reading, full bool) {
+	window, full = r.history.window(now, at, r.cond.Last)
+	if full && at-r.cond.Last+windowSlack < r.resumed {
+		return r.sinceBefore(s, at)
 	}
+	return window, full
+}
+
+// observe judges a rule at a time of the run by what it looks at: with over last,
+// a full window.
+func (r *rule) observe(now reading, at time.Duration, rate float64) {
 	if r.AbortOnFail && at < r.After {
 		return
 	}
@@ -145,12 +154,12 @@ func (j *Judge) Aborting() (failed ThresholdResult, ok bool) {
 func (j *Judge) Result(s *Summary) []ThresholdResult {
 	end := s.Elapsed
 	if !j.seen {
-		j.replay(s)
 		end = s.sending() // as far as the series goes
+		j.resume(s, end)
 	}
 	out := make([]ThresholdResult, 0, len(j.rules))
 	for _, r := range j.rules {
-		out = append(out, r.final(s, end, j.seen || len(s.Series.Points) > 0 && inSeries(&r.cond)))
+		out = append(out, r.final(s, end, j.seen || r.told(s)))
 	}
 	return out
 }
@@ -163,10 +172,10 @@ func (r *rule) final(s *Summary, end time.Duration, observed bool) ThresholdResu
 	}
 	now := readingOf(&r.cond, s)
 	if r.cond.Last > 0 {
-		if !observed && !inSeries(&r.cond) && end > r.cond.Last {
+		var full bool
+		if now, full = r.window(now, s, end); !full && end >= r.cond.Last {
 			return r.row(0, false, false)
 		}
-		now, _ = r.history.window(now, end, r.cond.Last)
 	}
 	value, known, judged := now.value(&r.cond)
 	if !judged && r.judged {

@@ -37,6 +37,7 @@ func (out *Summary) add(s *Summary) {
 	out.addScenarios(s.Scenarios)
 	out.addStages(s.Stages)
 	out.Series.add(&s.Series)
+	out.addParts(s.Parts)
 	out.Generator.worsen(s.Generator)
 }
 

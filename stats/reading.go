@@ -23,47 +23,51 @@ func readingOf(c *plan.Condition, s *Summary) reading {
 	if c.Last > 0 {
 		r.span = max(s.sending()-s.Warmup, 0) // a window ends when the load does
 	}
-	switch {
-	case c.Metric.IsDuration():
-		r.duration(c, s)
-	case c.Step != "" || c.Scenario != "":
-		r.countParts(c, s)
-	default:
-		r.countAll(c, s)
+	if c.Metric.IsDuration() {
+		r.hist = s.histogramFor(keyOf(c))
+		if inSeries(c) {
+			r.slower = s.slower(s.Dropped)
+		}
+		return r
 	}
+	t := s.totals(keyOf(c))
+	r.count(c, &t, s.Unit)
 	return r
 }
 
-func (r *reading) duration(c *plan.Condition, s *Summary) {
-	selected := c.Step != "" || c.Scenario != ""
+func (k partKey) selected() bool { return k.Step != "" || k.Scenario != "" }
+
+// histogramFor is a histogram that may be shared with the summary.
+func (s *Summary) histogramFor(k partKey) (h Histogram) {
 	switch {
-	case c.Metric.Of == "iteration" && selected:
+	case k.Of == "iteration" && k.selected():
 		for i := range s.Scenarios {
-			if s.Scenarios[i].Name == c.Scenario {
-				r.hist.Merge(&s.Scenarios[i].Duration)
+			if s.Scenarios[i].Name == k.Scenario {
+				h.Merge(&s.Scenarios[i].Duration)
 			}
 		}
-	case c.Metric.Of == "iteration":
-		r.hist = s.IterationTime
-	case selected:
-		for _, st := range s.selected(c) {
-			h := st.histogramOf(c.Metric.Of)
-			r.hist.Merge(&h)
+		return h
+	case k.Of == "iteration":
+		return s.IterationTime
+	case k.selected():
+		for _, st := range s.selected(k) {
+			part := st.histogramOf(k.Of)
+			h.Merge(&part)
 		}
-	case c.Metric.Of == "service":
-		r.hist = s.Service
-	case c.Metric.Of == "ok":
-		r.hist = s.LatencyOK
-	default:
-		r.hist, r.slower = s.Latency, s.slower(s.Dropped)
+		return h
+	case k.Of == "service":
+		return s.Service
+	case k.Of == "ok":
+		return s.LatencyOK
 	}
+	return s.Latency
 }
 
-// selected lists the steps that a condition is limited to.
-func (s *Summary) selected(c *plan.Condition) []*StepStats {
+// selected lists the steps that a part is limited to.
+func (s *Summary) selected(k partKey) []*StepStats {
 	var out []*StepStats
 	for i := range s.Steps {
-		if c.Step != "" && s.Steps[i].Step == c.Step || c.Scenario != "" && s.Steps[i].Scenario == c.Scenario {
+		if k.Step != "" && s.Steps[i].Step == k.Step || k.Scenario != "" && s.Steps[i].Scenario == k.Scenario {
 			out = append(out, &s.Steps[i])
 		}
 	}
@@ -88,22 +92,24 @@ type totals struct {
 	started, late, dropped    int64
 }
 
-func (r *reading) countParts(c *plan.Condition, s *Summary) {
-	var t totals
-	for _, st := range s.selected(c) {
+func (s *Summary) totals(k partKey) (t totals) {
+	if !k.selected() {
+		return s.allTotals()
+	}
+	for _, st := range s.selected(k) {
 		t.requests, t.retried, t.errors = t.requests+st.Requests, t.retried+st.Retried, t.errors+st.Errors
 		t.passed, t.failed = t.passed+st.AssertionsPassed, t.failed+st.AssertionsFailed
 	}
 	for i := range s.Scenarios {
-		if sc := &s.Scenarios[i]; sc.Name == c.Scenario {
+		if sc := &s.Scenarios[i]; sc.Name == k.Scenario {
 			t.iterations += sc.Succeeded + sc.Failed
 			t.begun += sc.Succeeded + sc.Failed + sc.Interrupted
 		}
 	}
-	r.count(c, &t, s.Unit)
+	return t
 }
 
-func (r *reading) countAll(c *plan.Condition, s *Summary) {
+func (s *Summary) allTotals() totals {
 	t := totals{
 		requests: s.Requests, retried: s.Retried, errors: s.ErrorCount(), iterations: s.iterations(), begun: s.Started,
 		started: s.Started, late: s.LateNoWorker + s.LateCatchUp + s.LateGenerator, dropped: s.Dropped,
@@ -111,7 +117,7 @@ func (r *reading) countAll(c *plan.Condition, s *Summary) {
 	for i := range s.Steps {
 		t.passed, t.failed = t.passed+s.Steps[i].AssertionsPassed, t.failed+s.Steps[i].AssertionsFailed
 	}
-	r.count(c, &t, s.Unit)
+	return t
 }
 
 func (r *reading) count(c *plan.Condition, t *totals, unit string) {
@@ -196,6 +202,9 @@ func (r *reading) durationValue(c *plan.Condition) (value float64, known, judged
 // maxHistory bounds the readings that are kept for a window.
 const maxHistory = 600
 
+// windowSlack is no matter to a window: a snapshot comes a little after its second.
+const windowSlack = time.Second / 2
+
 // history is the readings that a window needs, a second apart or, if it is
 // longer than 10 minutes, a 600th of it.
 type history struct {
@@ -211,12 +220,10 @@ func (h *history) window(now reading, at, last time.Duration) (window reading, f
 	if begin < 0 {
 		return now, false
 	}
-	// A snapshot comes a little after its second: half of one is no matter.
-	const slack = time.Second / 2
-	for len(h.times) > 1 && h.times[1] <= begin+slack {
+	for len(h.times) > 1 && h.times[1] <= begin+windowSlack {
 		h.times, h.readings = h.times[1:], h.readings[1:]
 	}
-	if len(h.times) == 0 || h.times[0] > begin+slack {
+	if len(h.times) == 0 || h.times[0] > begin+windowSlack {
 		return now, true // nothing was counted before the window
 	}
 	return now.minus(&h.readings[0]), true

@@ -25,6 +25,7 @@ type Recorder struct {
 	total *Summary   // what has left the shards
 	spare []*block   // an empty block for each shard
 	saved bool       // see Save
+	parts partwise   // what thresholds need beside the series
 	// Steps and scenarios of total that Save has folded.
 	foldedSteps, foldedScenarios map[int]bool
 }
@@ -32,7 +33,7 @@ type Recorder struct {
 // NewRecorder returns a recorder of at least one shard, usually one a CPU.
 func NewRecorder(layout Layout, shards int) *Recorder {
 	shards = max(shards, 1)
-	r := &Recorder{layout: layout, total: &Summary{}}
+	r := &Recorder{layout: layout, total: &Summary{}, parts: newPartwise(layout.Judged)}
 	r.index()
 	for range shards {
 		r.shards = append(r.shards, &Shard{rec: r, active: r.newBlock()})
@@ -94,9 +95,13 @@ func (r *Recorder) Summary() *Summary {
 			s.active.times.moment, s.active.times.due = r.spare[i].times.moment, r.spare[i].times.due
 		}
 	})
+	var latest time.Duration
 	for _, b := range r.spare {
+		latest = max(latest, b.times.moment)
 		b.drainInto(r.total)
 	}
+	r.parts.observe(r.total, r.spare[0].times.second(latest))
+	r.total.Parts = r.parts.parts
 	r.total.Series.setTargets(r.layout.Asked, r.layout.Duration)
 	r.total.setStages(&r.layout)
 	out := r.withoutFolded(r.total).Clone()

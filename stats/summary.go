@@ -68,6 +68,7 @@ type Summary struct {
 	Scenarios []ScenarioStats // in the order of the plan
 	Stages    []StageStats    // in the order of the plan; of a stages curve
 	Series    Series
+	Parts     []Part // at most MaxParts; of plans with thresholds that ask for them
 	Slowest   []Slow // the slowest first, at most 20
 	Generator Generator
 
@@ -339,7 +340,7 @@ func (s *Summary) Clone() *Summary {
 	for i := range c.Stages {
 		cloneHistograms([]*Histogram{&c.Stages[i].Latency})
 	}
-	c.Series = s.Series.Clone()
+	c.Series, c.Parts = s.Series.Clone(), cloneParts(s.Parts)
 	c.Slowest = append([]Slow(nil), s.Slowest...)
 	return &c
 }

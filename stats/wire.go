@@ -16,7 +16,7 @@ import (
 // so that what Decode allocates stays in proportion to what it was given.
 const (
 	wireMagic   = "VSUM"
-	wireVersion = 9
+	wireVersion = 10
 )
 
 // What Decode accepts at most.
@@ -63,6 +63,7 @@ func (s *Summary) Encode() ([]byte, error) {
 	}
 	e.stages(s.Stages)
 	e.series(&s.Series)
+	e.parts(s.Parts)
 	e.slowest(s.Slowest)
 	if e.err == nil && len(e.buf) > MaxEncoded {
 		e.fail("it takes %d bytes, at most %d are accepted", len(e.buf), MaxEncoded)
@@ -98,6 +99,7 @@ func Decode(data []byte) (*Summary, error) {
 	s.Scenarios = d.scenarios()
 	s.Stages = d.stages()
 	d.series(&s.Series)
+	s.Parts = d.parts()
 	s.Slowest = d.slowest()
 	if d.err == nil && len(d.data) > 0 {
 		d.fail("%d bytes too many", len(d.data))

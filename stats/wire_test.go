@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"volley/plan"
 )
 
 // fullSummary has something in every field.
@@ -16,6 +18,7 @@ func fullSummary() *Summary {
 	rng := rand.New(rand.NewPCG(7, 8))
 	r := NewRecorder(Layout{
 		Steps: []StepKey{{"a", "one"}, {"b", "two"}, {"c", "three"}}, MaxLabels: 2, SamplePct: 50, Duration: 10 * time.Second,
+		Judged: []plan.Threshold{{Expr: "step(one).p50 < 1s over last 2s"}, {Expr: "scenario(b).errors < 1 over last 2s"}, {Expr: "ok.p50 < 1s over last 2s"}},
 		Stages: []Stage{{To: 4 * time.Second, ToRate: 9}, {From: 4 * time.Second, To: 10 * time.Second, FromRate: 9, ToRate: 3}},
 		Asked:  func(t time.Duration) float64 { return 50 * t.Seconds() },
 	}, 2)
@@ -81,6 +84,10 @@ func TestEncodeDecode(t *testing.T) {
 			}
 			if field.Name == "Series" {
 				compareSeries(t, &s.Series, &got.Series)
+				continue
+			}
+			if field.Name == "Parts" {
+				compareParts(t, s.Parts, got.Parts)
 				continue
 			}
 			if strings.Contains(field.Type.String(), "Stats") || strings.Contains(field.Type.String(), "Histogram") {
