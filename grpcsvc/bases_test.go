@@ -41,7 +41,7 @@ func (c *countingConn) Read(p []byte) (int, error) {
 // receiver asks for; the node gets whole summaries always.
 func TestStreamLeavesOutWhatHasNotChanged(t *testing.T) {
 	noLeaks(t)
-	list := told(t, 20, 100, 30, 6)
+	list := told(t, 20, 0, 100, 30, 6)
 	var got []node.Report
 	listener := &countingListener{Listener: listen(t, "127.0.0.1:0")}
 	serve(t, listener, Options{Handler: acknowledging(func(_ node.StreamHead, r node.Report) { got = append(got, r) })})
@@ -176,10 +176,11 @@ func BenchmarkStream(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, steps := range []int{1, 20} {
-		list := told(b, steps, 100, 600, 20)
+	for _, size := range []struct{ steps, parts int }{{1, 0}, {20, 0}, {20, 20}} {
+		steps := size.steps
+		list := told(b, steps, size.parts, 100, 600, 20)
 		for _, form := range []string{"whole", "difference"} {
-			b.Run(fmt.Sprintf("steps=%d/%s", steps, form), func(b *testing.B) {
+			b.Run(fmt.Sprintf("steps=%d,parts=%d/%s", steps, size.parts, form), func(b *testing.B) {
 				b.ReportAllocs()
 				r := node.Report{Of: node.Member{ServerID: "a-12345678"}, Incarnation: "x"}
 				used, in, n := cpu(), listener.in.Load(), 0

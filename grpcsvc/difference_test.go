@@ -8,16 +8,21 @@ import (
 	"testing"
 	"time"
 
+	"volley/plan"
 	"volley/stats"
 )
 
 // told are the summaries of a node in successive seconds of a run, in the form that
-// travels: of a load of so many requests a second, with log-normal latencies.
-func told(tb testing.TB, steps, perSecond, from, seconds int) (out [][]byte) {
+// travels: of a load of so many requests a second, with log-normal latencies. So many
+// of the steps have a course of their own, as a threshold looks at windows of them.
+func told(tb testing.TB, steps, parts, perSecond, from, seconds int) (out [][]byte) {
 	tb.Helper()
 	layout := stats.Layout{Duration: time.Hour}
 	for i := range steps {
 		layout.Steps = append(layout.Steps, stats.StepKey{Scenario: "shop", Step: fmt.Sprint("step ", i)})
+		if i < parts {
+			layout.Judged = append(layout.Judged, plan.Threshold{Expr: fmt.Sprintf("step(step %d).p95 < 1s over last 10s", i)})
+		}
 	}
 	rec, random := stats.NewRecorder(layout, 1), rand.New(rand.NewPCG(1, 2))
 	shard := rec.Shard(0)
@@ -33,10 +38,13 @@ func told(tb testing.TB, steps, perSecond, from, seconds int) (out [][]byte) {
 		}
 		now := time.Duration(second+1) * time.Second
 		rec.Observe(stats.Gauges{At: now - 1, Workers: 50, InFlight: 3, CPUPct: 10 * random.Float64(), GCPause: time.Duration(random.Int64N(1e6))})
+		if second < from && parts == 0 {
+			continue
+		}
+		s := rec.Summary() // which makes a point of each part
 		if second < from {
 			continue
 		}
-		s := rec.Summary()
 		s.RunID, s.NodeID, s.StartedAt, s.Elapsed, s.Planned = "run-1", "a", time.Unix(1_700_000_000, 0), now, time.Hour
 		body, err := s.Encode()
 		if err != nil {
@@ -114,7 +122,7 @@ func TestDifferenceIsSmall(t *testing.T) {
 		steps, rate, from int
 		most              float64 // of the whole
 	}{{1, 100, 60, 0.15}, {20, 100, 60, 0.15}, {20, 100, 300, 0.08}, {20, 1000, 60, 0.30}} {
-		list := told(t, test.steps, test.rate, test.from, 6)
+		list := told(t, test.steps, 0, test.rate, test.from, 6)
 		var whole, sent int
 		for i := 1; i < len(list); i++ {
 			diff := difference(list[i-1], list[i])

@@ -7,16 +7,20 @@ import (
 	"testing"
 	"time"
 
+	"volley/plan"
 	"volley/stats"
 )
 
 // realistic is the summary of a node after ten minutes of 100 requests a second,
-// with log-normal latencies.
-func realistic(steps int) (*stats.Recorder, *stats.Summary) {
+// with log-normal latencies. So many of the steps have a course of their own.
+func realistic(steps, parts int) (*stats.Recorder, *stats.Summary) {
 	const seconds, perSecond = 600, 100
 	layout := stats.Layout{Duration: seconds * time.Second}
 	for i := range steps {
 		layout.Steps = append(layout.Steps, stats.StepKey{Scenario: "shop", Step: fmt.Sprint("step ", i)})
+		if i < parts {
+			layout.Judged = append(layout.Judged, plan.Threshold{Expr: fmt.Sprintf("step(step %d).p95 < 1s over last 10s", i)})
+		}
 	}
 	rec, random := stats.NewRecorder(layout, 1), rand.New(rand.NewPCG(1, 2))
 	for k := range seconds * perSecond {
@@ -25,6 +29,9 @@ func realistic(steps int) (*stats.Recorder, *stats.Summary) {
 		rec.Shard(0).Arrived(stats.Arrival{Due: at, Sent: at})
 		rec.Shard(0).Request(stats.Sample{Step: k % steps, At: at, Latency: took, Service: took, Status: 200, Complete: true, BytesIn: 1000})
 		rec.Shard(0).Iteration(stats.Iteration{Step: k % steps, Duration: took})
+		if parts > 0 && k%perSecond == perSecond-1 {
+			rec.Summary() // which makes a point of each part
+		}
 	}
 	s := rec.Summary()
 	s.RunID, s.NodeID, s.Elapsed, s.Planned = "run-1", "a", seconds*time.Second, seconds*time.Second
@@ -35,14 +42,15 @@ func realistic(steps int) (*stats.Recorder, *stats.Summary) {
 // where it is judged. Each node makes one a second; the leader keeps one of each node a
 // second, and reads it once, at the end.
 func BenchmarkSummary(b *testing.B) {
-	for _, steps := range []int{1, 10, 20, 50} {
-		rec, s := realistic(steps)
+	for _, size := range []struct{ steps, parts int }{{1, 0}, {10, 0}, {20, 0}, {20, 20}, {50, 0}} {
+		steps := size.steps
+		rec, s := realistic(steps, size.parts)
 		body, err := s.Encode()
 		if err != nil {
 			b.Fatal(err)
 		}
 		run := func(name string, do func()) {
-			b.Run(fmt.Sprintf("steps=%d/%s", steps, name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("steps=%d,parts=%d/%s", steps, size.parts, name), func(b *testing.B) {
 				b.SetBytes(int64(len(body)))
 				b.ReportAllocs()
 				for b.Loop() {

@@ -79,7 +79,9 @@ func (w *partwise) observe(s *Summary, second int64) {
 		since.Max = time.Duration(latest.max)
 		since.latency = newSketch(0, latest.buckets(), latencySketch)
 		part.Series.at(second).add(&since)
-		now.hist = now.hist.Clone()
+		if !part.selected() {
+			now.hist = now.hist.Clone() // it is the summary's own
+		}
 		*before = now
 	}
 }
@@ -129,8 +131,21 @@ func (e *encoder) parts(parts []Part) {
 		e.text(parts[i].Step)
 		e.text(parts[i].Scenario)
 		e.text(parts[i].Of)
-		e.series(&parts[i].Series)
+		e.points(&parts[i].Series, (*encoder).partPoint)
 	}
+}
+
+// partPoint has only what observe fills in: there may be many.
+func (e *encoder) partPoint(p *Point) {
+	for _, c := range p.partCounters() {
+		e.counter(*c)
+	}
+	e.signed(int64(p.Max))
+	e.text(string(p.latency))
+}
+
+func (p *Point) partCounters() [7]*int64 {
+	return [...]*int64{&p.Started, &p.Requests, &p.Retried, &p.Errors, &p.Completed, &p.AssertionsPassed, &p.AssertionsLost}
 }
 
 func (d *decoder) parts() (out []Part) {
@@ -139,8 +154,16 @@ func (d *decoder) parts() (out []Part) {
 			return nil
 		}
 		p := Part{partKey: partKey{Step: d.text(), Scenario: d.text(), Of: d.text()}}
-		d.series(&p.Series)
+		d.points(&p.Series, (*decoder).partPoint)
 		out = append(out, p)
 	}
 	return out
+}
+
+func (d *decoder) partPoint() (p Point) {
+	for _, c := range p.partCounters() {
+		*c = d.counter()
+	}
+	p.Max, p.latency = time.Duration(d.signed()), d.sketch(latencySketch)
+	return p
 }

@@ -39,7 +39,9 @@ func (st *StageStats) floats() []*float64 {
 	return []*float64{&st.FromRate, &st.ToRate, &st.Target}
 }
 
-func (e *encoder) series(s *Series) {
+func (e *encoder) series(s *Series) { e.points(s, (*encoder).point) }
+
+func (e *encoder) points(s *Series, point func(*encoder, *Point)) {
 	e.length(len(s.Points), maxPoints, "points")
 	if len(s.Points) == 0 {
 		return
@@ -47,19 +49,24 @@ func (e *encoder) series(s *Series) {
 	e.counter(s.Span)
 	e.counter(s.First)
 	for i := range s.Points {
-		p := &s.Points[i]
-		e.float(p.Target)
-		e.float(p.CPUPct)
-		e.float(p.ThrottledPct)
-		e.signed(int64(p.GCPause))
-		e.signed(int64(p.Max))
-		e.body(p.counters(), nil)
-		e.text(string(p.latency))
-		e.text(string(p.lag))
+		point(e, &s.Points[i])
 	}
 }
 
-func (d *decoder) series(s *Series) {
+func (e *encoder) point(p *Point) {
+	e.float(p.Target)
+	e.float(p.CPUPct)
+	e.float(p.ThrottledPct)
+	e.signed(int64(p.GCPause))
+	e.signed(int64(p.Max))
+	e.body(p.counters(), nil)
+	e.text(string(p.latency))
+	e.text(string(p.lag))
+}
+
+func (d *decoder) series(s *Series) { d.points(s, (*decoder).point) }
+
+func (d *decoder) points(s *Series, point func(*decoder) Point) {
 	n := d.length(maxPoints, "points")
 	if n == 0 {
 		return
@@ -72,14 +79,19 @@ func (d *decoder) series(s *Series) {
 		if d.err != nil {
 			return
 		}
-		p := Point{Target: d.float(), CPUPct: d.float(), ThrottledPct: d.float(), GCPause: time.Duration(d.signed()), Max: time.Duration(d.signed())}
-		d.body(p.counters(), nil)
-		p.latency, p.lag = d.sketch(latencySketch), d.sketch(lagSketch)
+		p := point(d)
 		if p.Max < 0 || p.GCPause < 0 {
 			d.fail("the greatest latency of a point is %d, the longest pause %d", p.Max, p.GCPause)
 		}
 		s.Points = append(s.Points, p)
 	}
+}
+
+func (d *decoder) point() Point {
+	p := Point{Target: d.float(), CPUPct: d.float(), ThrottledPct: d.float(), GCPause: time.Duration(d.signed()), Max: time.Duration(d.signed())}
+	d.body(p.counters(), nil)
+	p.latency, p.lag = d.sketch(latencySketch), d.sketch(lagSketch)
+	return p
 }
 
 func (d *decoder) sketch(limit int) sketch {
