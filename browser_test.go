@@ -351,7 +351,7 @@ func TestLivePage(t *testing.T) {
 	b.picture("leader-lost", 1280, false)
 
 	b.until(30*time.Second, "the run ends", `document.getElementById("phase").textContent === "finished" && document.querySelectorAll("[data-k]").length > 60`)
-	b.equal("after", api, "requests", "errors.*", "latency_ms.max", "steps.1.errors", "thresholds.1.value", "nodes.0.requests", "generator.cpu_pct", "series@")
+	b.equal("after", api, "requests", "start_spread_ms", "errors.*", "latency_ms.max", "steps.1.errors", "thresholds.1.value", "nodes.0.requests", "generator.cpu_pct", "series@")
 	for _, look := range []struct {
 		name  string
 		width int64

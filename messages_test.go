@@ -219,8 +219,13 @@ func wrapper(call, text string) bool {
 // fewLetters is what a text needs to be one that can be looked for.
 const fewLetters = 5
 
-func letters(text string) int {
-	return len(regexp.MustCompile(`[A-Za-z]`).FindAllString(text, -1))
+func letters(text string) (n int) {
+	for _, c := range text {
+		if c|0x20 >= 'a' && c|0x20 <= 'z' {
+			n++
+		}
+	}
+	return n
 }
 
 // entry is a text that docs/troubleshooting.md explains, … being anything.

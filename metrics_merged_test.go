@@ -69,6 +69,11 @@ func TestWholeIsMergedOnceASecond(t *testing.T) {
 		r.whole.keep(told(20, false), merged)
 		<-time.After(time.Hour)
 		want("after the verdict", over("r"), true, 20)
+		r.whole.keep(told(9, true), merged) // by who had begun to merge before it
+		want("after a late look at the run", over("r"), true, 20)
+		r.whole.keep(node.Outcome{Run: node.Run{ID: "r-2"}, Going: true}, merged)
+		want("when another run goes", over("r"), true, 0)
+		r.whole.keep(told(20, false), merged)
 		want("when another run was judged since", over("r-2"), true, 0)
 		want("before any run", over(""), true, 0)
 	})

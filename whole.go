@@ -20,10 +20,14 @@ type whole struct {
 	judged  bool
 }
 
-// keep takes what was merged of a run; it must not be changed afterwards.
+// keep takes what was merged of a run; it must not be changed afterwards. Who has
+// merged a run that goes on may come here when it has been judged.
 func (w *whole) keep(o node.Outcome, merged *stats.Summary) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if o.Going && w.judged && w.summary.RunID == o.Run.ID {
+		return
+	}
 	w.summary, w.at, w.judged = merged, time.Now(), !o.Going
 }
 

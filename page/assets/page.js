@@ -140,6 +140,7 @@ function figures(r) {
   for (const [name, key] of [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]]) {
     out.push(["Latency " + name, beyond(r.latency_ms[key]) || figure("latency_ms." + key, r.latency_ms[key], "ms"), { text: "service " + (r.service_time_ms[key] === null ? dash : form.ms(r.service_time_ms[key])), k: "service_time_ms." + key, f: "ms" }]);
   }
+  if (r.start_spread_ms !== undefined) out.push(["Start spread", figure("start_spread_ms", r.start_spread_ms, "ms"), { text: r.start_spread_bound_ms ? "± " + form.ms(r.start_spread_bound_ms) + " by the clocks" : "of the nodes" }]);
   return out;
 }
 
@@ -237,15 +238,19 @@ function detail(c, r) {
 function nodes(c, r) {
   const members = c ? c.members : [], told = r ? r.nodes : [], running = c && (c.phase === "running");
   const names = [...new Set([...members.map(m => m.node_id), ...told.map(n => n.node_id)])].sort();
-  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "throttled", "GC pause", "dropped", "<generator", "<over time", "start skew", "clock offset", "<plan", "<part"], names.map(name => {
-    const mi = members.findIndex(m => m.node_id === name), m = members[mi], lines = told.map((n, i) => [n, i]).filter(([n]) => n.node_id === name), [n, ni] = lines[lines.length - 1] || [null, 0];
+  const lineOf = name => told.map((n, i) => [n, i]).filter(([n]) => n.node_id === name).pop() || [null, 0];
+  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "<plan", "<part"], names.map(name => {
+    const mi = members.findIndex(m => m.node_id === name), m = members[mi], [n, ni] = lineOf(name);
     const state = !m ? "gone" : !m.alive ? "lost" : m.isolated ? "isolated" : name === c.leader_id ? "leader" : m.suffrage;
     const at = n ? `nodes.${ni}.` : "", of = (key, f) => figure(at + key, n && n[key], f);
     const acknowledged = !m ? (n && n.config_version || dash).slice(7, 15) || dash : m.config_version ? (c.config && m.config_version === c.config.version ? "✓ " : "") + m.config_version.slice(7, 15) : m.alive ? "not acknowledged" : dash;
     return [word(name), word(c ? state : "", ["lost", "isolated"].includes(state) ? "bad-text" : ""), m ? figure(`cluster.members.${mi}.share`, m.share, "part") : of("share", "part"), of("requests", "int"), of("rps", "rate"), of("schedule_lag_p99_ms", "ms"), of("cpu_pct", "pct"),
-      of("throttled_pct", "pct"), of("gc_pause_p99_ms", "ms"), of("dropped", "int"), word(n && n.verdict, n && looks[n.verdict]), strip(n && fared[ni]),
       n ? of("start_skew_ms", "ms") : m && running ? figure(`cluster.members.${mi}.start_skew_ms`, m.start_skew_ms, "ms") : word(""), m ? figure(`cluster.members.${mi}.clock_offset_ms`, m.clock_offset_ms, "ms") : of("clock_offset_ms", "ms"), word(acknowledged),
       word(!n ? "" : n.complete ? "✓ complete" : running ? "going on" : n.reason || "incomplete", "wrap " + (n && !n.complete && !running ? "bad-text" : ""))];
+  }));
+  table("generators", "Each node's generator", ["<node", "<verdict", "<over time", "throttled", "GC pause p99", "dropped"], names.map(name => [name, ...lineOf(name)]).filter(([, n]) => n).map(([name, n, ni]) => {
+    const of = (key, f) => figure(`nodes.${ni}.${key}`, n[key], f);
+    return [word(name), word(n.verdict, looks[n.verdict]), strip(fared[ni]), of("throttled_pct", "pct"), of("gc_pause_p99_ms", "ms"), of("dropped", "int")];
   }));
 }
 
