@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,11 @@ type uploads struct {
 
 // localCopy is a file that holds what could not be uploaded.
 type localCopy struct {
-	path  string
-	bytes int
+	path    string
+	bytes   int
+	runID   string
+	to      sources.Place
+	content sources.Content // without its body
 }
 
 func newUploads(to keeper, log *slog.Logger) *uploads {
@@ -98,10 +102,7 @@ func (u *uploads) begin(runID string, parts []*part) {
 		defer cancel()
 		what := "result"
 		for i, p := range parts {
-			written, err := u.to.Put(ctx, p.to, p.content)
-			if p.content.New && errors.Is(err, sources.ErrExists) {
-				err = nil // this process's word, whose answer was lost, or another's on the same
-			}
+			written, err := u.put(ctx, p.to, p.content)
 			if err != nil {
 				u.failed(runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
 				return
@@ -112,7 +113,58 @@ func (u *uploads) begin(runID string, parts []*part) {
 			u.log.Info(what+" uploaded", "event", "result_uploaded", "run_id", runID, "origin", p.to.String(), "bytes", len(p.content.Body), "generation", written.Generation)
 			what = "report"
 		}
+		u.catchUp(ctx)
 	})
+}
+
+func (u *uploads) put(ctx context.Context, to sources.Place, c sources.Content) (sources.Written, error) {
+	written, err := u.to.Put(ctx, to, c)
+	if c.New && errors.Is(err, sources.ErrExists) {
+		err = nil // this process's word, whose answer was lost, or another's on the same
+	}
+	return written, err
+}
+
+// catchUp uploads what could not be before, now that the bucket has taken something,
+// until it takes no more.
+func (u *uploads) catchUp(ctx context.Context) {
+	for range mostCopies {
+		c, ok := u.oldest()
+		if !ok {
+			return
+		}
+		var err error
+		if c.content.Body, err = os.ReadFile(c.path); err != nil {
+			u.log.Warn("the copy of a result that is in no bucket is gone: "+err.Error(), "event", "result_not_kept", "run_id", c.runID)
+			continue
+		}
+		written, err := u.put(ctx, c.to, c.content)
+		if err != nil {
+			u.giveBack(c)
+			return
+		}
+		os.Remove(c.path)
+		u.log.Info("uploaded what was kept as "+c.path, "event", "result_uploaded", "run_id", c.runID, "origin", c.to.String(), "bytes", c.bytes, "generation", written.Generation)
+	}
+}
+
+// oldest takes the oldest copy out of the list.
+func (u *uploads) oldest() (c localCopy, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.copies) == 0 {
+		return localCopy{}, false
+	}
+	c = u.copies[0]
+	u.copies = u.copies[1:]
+	return c, true
+}
+
+func (u *uploads) giveBack(c localCopy) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c.content.Body = nil
+	u.copies = slices.Insert(u.copies, 0, c)
 }
 
 // failed says once what is not in its bucket, and where it is instead.
@@ -124,7 +176,9 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 		}
 		if p.kept != "" {
 			kept = append(kept, p.kept)
-			u.keep(localCopy{p.kept, len(p.content.Body)})
+			content := p.content
+			content.Body = nil
+			u.keep(localCopy{p.kept, len(p.content.Body), runID, p.to, content})
 		}
 	}
 	where := "there is no copy of it"

@@ -177,9 +177,57 @@ func TestCopiesOfResultsAreBounded(t *testing.T) {
 	if n := strings.Count(log.String(), `"level":"WARN","msg":"the oldest result that is in no bucket is removed for a new one: `); n != mostCopies {
 		t.Errorf("%d removed copies are told of, want %d:\n%s", n, mostCopies, log.String())
 	}
-	u.keep(localCopy{"none", mostCopied})
+	u.keep(localCopy{path: "none", bytes: mostCopied})
 	if len(u.copies) != 1 || len(left()) != 0 {
 		t.Errorf("%d copies beside one that is as large as all may be, files %q", len(u.copies)-1, left())
+	}
+}
+
+// What a bucket did not take is brought to it once it takes something again.
+func TestCopiesAreUploadedOnceTheBucketIsBack(t *testing.T) {
+	server := gcsServer(t)
+	left := temporary(t)
+	var log lines
+	word := func(bucket, name string, fresh bool) *part {
+		return &part{to: sources.Place{Bucket: bucket, Object: name}, content: sources.Content{Type: "text/plain", Body: []byte("of " + name), New: fresh}}
+	}
+	u := begun(t, &log, 4, func(i int) []*part {
+		switch i {
+		case 0:
+			return []*part{word("results", "there", false)}
+		case 1:
+			return []*part{word("late", "a.json", false), word("late", "a.html", false)}
+		case 2:
+			return []*part{word("late", "there", true)}
+		}
+		// Somebody makes the bucket.
+		resp, err := http.Post("http://"+server.Addr+"/storage/v1/b", "application/json", strings.NewReader(`{"name":"late"}`))
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(resp, err)
+		}
+		resp.Body.Close()
+		if files := left(); len(files) != 3 {
+			t.Errorf("kept while there is no bucket: %q", files)
+		}
+		return []*part{word("late", "b.json", false)}
+	})
+	u.settle()
+	if files := left(); len(files) != 0 {
+		t.Errorf("left behind: %q", files)
+	}
+	for _, name := range []string{"a.json", "a.html", "there", "b.json"} {
+		resp, err := http.Get("http://" + server.Addr + "/storage/v1/b/late/o/" + name + "?alt=media")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(body) != "of "+name || resp.Header.Get("Content-Type") != "text/plain" {
+			t.Errorf("%s: %s, %q, %v", name, resp.Header.Get("Content-Type"), body, err)
+		}
+	}
+	if n := strings.Count(log.String(), `"msg":"uploaded what was kept as `); n != 3 {
+		t.Errorf("%d uploads of copies are told of, want 3:\n%s", n, log.String())
 	}
 }
 
