@@ -119,9 +119,7 @@ func (l *line) rest(limit time.Duration, gone func(*line)) {
 }
 
 // stale is whether it has been idle for too long.
-func (l *line) stale() bool { return l.tired(time.Since(l.since)) }
-
-func (l *line) tired(idle time.Duration) bool { return l.limit > 0 && idle >= l.limit }
+func (l *line) stale() bool { return l.limit > 0 && time.Since(l.since) >= l.limit }
 
 // later has the timer look again: at the end of a rest, or of one that begins
 // now.
@@ -135,22 +133,13 @@ func (l *line) later(rests bool) {
 	}
 }
 
-// instantly is how soon after its last response a connection is used again without
-// a look at what the other side may have said since: in a closed model without think
-// times that is a system call of three. What comes within it would have come too late
-// for the look as often as not.
-const instantly = 50 * time.Microsecond
-
 // wake ends the rest. It is false if the connection may not be used any more;
 // expired is true if that was because it had been idle for too long.
 func (l *line) wake() (alive, expired bool) {
-	idle := time.Since(l.since)
-	switch {
-	case l.tired(idle):
+	if l.stale() {
 		return false, true
-	case l.wire != nil && l.wire.fit && idle < instantly:
-		return true, false
-	case l.wire != nil:
+	}
+	if l.wire != nil {
 		return l.wire.alive(), false
 	}
 	return l.fit(), false
