@@ -42,7 +42,7 @@ func TestUnsentOfALostNode(t *testing.T) {
 		reportOf(t, "b", 3000, func(r *node.Report) { r.Left = true }),   // of 1000 + 1500 + 1000
 		reportOf(t, "c", 1900, func(r *node.Report) { r.Final = false }), // of 1000 + 1000 + 1500
 	}, Lost: membersOf("c")}
-	merged, _, due, err := merge(o)
+	merged, _, due, err := merge(o, readAll)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func TestLiveResultSaysWhoIsLost(t *testing.T) {
 		Members: map[string]node.Standing{"b-1": {Alive: true}},
 		Reports: []node.Report{{RunID: "r", Of: members[0], Summary: body}},
 	}
-	merged, nodes, _, err := merge(o)
+	merged, nodes, _, err := merge(o, readAll)
 	if err != nil {
 		t.Fatal(err)
 	}

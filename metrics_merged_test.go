@@ -62,7 +62,7 @@ func TestWholeIsMergedOnceASecond(t *testing.T) {
 		<-time.After(mergeEvery)
 		want("a second later", told(9, true), true, 9)
 		want("when another leader has judged the run", over("r"), true, 0)
-		merged, _, _, err := merge(told(20, false))
+		merged, _, _, err := merge(told(20, false), readAll)
 		if err != nil {
 			t.Fatal(err)
 		}

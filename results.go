@@ -37,7 +37,7 @@ type results struct {
 	// interval is this node's view of the end of a run, nil if it has none.
 	interval func(runID string) *stats.IntervalResult
 
-	vigils vigils // runs that a threshold may end
+	vigils vigils // runs that a threshold may end, or looks at windows of
 	whole  whole  // of the newest run, for the leader's metrics
 
 	mu      sync.Mutex
@@ -111,7 +111,7 @@ func anyWorked(reports []node.Report) bool {
 
 // result is the merged result of a run with its thresholds judged.
 func (r *results) result(o node.Outcome) (*stats.Result, error) {
-	merged, nodes, due, err := merge(o)
+	merged, nodes, due, err := merge(o, readAll)
 	if err != nil {
 		return nil, err
 	}
@@ -152,10 +152,18 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 	return result, err
 }
 
+// reader reads the summary of a report.
+type reader func(node.Report) (*stats.Summary, error)
+
+func readAll(rep node.Report) (*stats.Summary, error) { return stats.Decode(rep.Summary) }
+
+// readTotals leaves out the course of the run, most of what there is to read.
+func readTotals(rep node.Report) (*stats.Summary, error) { return stats.DecodeTotals(rep.Summary) }
+
 // merge makes one summary of the reports of a run, and a line for each node. A
 // node whose report is not final, or missing, is marked incomplete. due is how many
-// arrivals each process tells of, by its Life.
-func merge(o node.Outcome) (merged *stats.Summary, nodes []stats.NodeResult, due map[string]int64, err error) {
+// arrivals each process tells of, by its Life. read is what reads a report's summary.
+func merge(o node.Outcome, read reader) (merged *stats.Summary, nodes []stats.NodeResult, due map[string]int64, err error) {
 	var summaries, cutOff []*stats.Summary
 	due = map[string]int64{}
 	lost := map[string]bool{}
@@ -165,7 +173,7 @@ func merge(o node.Outcome) (merged *stats.Summary, nodes []stats.NodeResult, due
 	for _, rep := range o.Reports {
 		line := stats.NodeResult{NodeID: rep.Of.NodeID, Reason: rep.Failure}
 		if len(rep.Summary) > 0 {
-			s, err := stats.Decode(rep.Summary)
+			s, err := read(rep)
 			if err == nil {
 				if len(o.Run.Participants) > 1 {
 					// The same instant on all nodes: their own clocks, by which each

@@ -30,7 +30,7 @@ func TestResultCountsANodeThatWasLost(t *testing.T) {
 		},
 		Lost: members[1:],
 	}
-	merged, nodes, _, err := merge(o)
+	merged, nodes, _, err := merge(o, readAll)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestANodesLineSaysWhatIsMissing(t *testing.T) {
 		}),
 		reportOf(t, "odd", 8, func(r *node.Report) { r.Summary = r.Summary[:5] }),
 	}, Lost: []node.Member{{NodeID: "gone", ServerID: "gone-1"}, {NodeID: "left", ServerID: "left-1"}}}
-	merged, nodes, _, err := merge(o)
+	merged, nodes, _, err := merge(o, readAll)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,20 +141,20 @@ scenarios:
       - {name: s, request: {method: GET, path: /}}
 `
 	thresholds := "thresholds:\n  - p95 < 1s over last 2s\n"
-	for i := range 21 {
+	for i := range 9 {
 		text += fmt.Sprintf("      - {name: s%d, request: {method: GET, path: /}}\n", i)
 		thresholds += fmt.Sprintf("  - step(s%d).p95 < 1s over last 2s\n", i)
 	}
 	text += thresholds
 	code, out, _ := validated(t, text, map[string]string{})
 	const want = "p.yaml: ok\n" +
-		"p.yaml: note: thresholds: over last on 21 parts (steps, scenarios, service, ok and iteration figures of each): at most 20 are accepted in a cluster, whose nodes tell each part's course\n"
+		"p.yaml: note: thresholds: over last on 9 parts (steps, scenarios, service, ok and iteration figures of each): at most 8 are accepted in a cluster, whose nodes tell each part's course\n"
 	if code != node.ExitOK || out != want {
 		t.Errorf("exit %d and\n%s\nwant\n%s", code, out, want)
 	}
 	log := &lines{}
 	environment(t, "CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=file", "CLUSTER_BIND_ADDR=127.0.0.1:0", "CONFIG_FILE=p.yaml", "LOG_FORMAT=json")
-	if code := run(t.Context(), nil, io.Discard, log); code != node.ExitInvalid || !strings.Contains(log.String(), "30:3: thresholds: over last on 21 parts") {
+	if code := run(t.Context(), nil, io.Discard, log); code != node.ExitInvalid || !strings.Contains(log.String(), "18:3: thresholds: over last on 9 parts") {
 		t.Errorf("exit %d, want 104 with the thresholds at their place:\n%s", code, log)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"volley/node"
 	"volley/plan"
@@ -28,7 +29,19 @@ type vigil struct {
 	judge *stats.Judge // nil if the end tells as much as the run
 	seen  bool         // it has observed something
 	told  bool         // of the failure that ends the run
+	// heard is how far the processes had come when they were observed last, by Life.
+	heard  map[string]time.Duration
+	waited int // how often for processes that have told nothing lately
 }
+
+const (
+	// mostGap is how far a process's word may go beyond its last one: a window of
+	// the two would hold what is older.
+	mostGap = 3 * time.Second
+	// mostWaits is how many seconds a leader that takes over waits for the word of
+	// all who are there: who streams to it has to notice it first.
+	mostWaits = 5
+)
 
 // of is the run's vigil, made at the first time.
 func (w *vigils) of(runID string, document []byte) *vigil {
@@ -70,16 +83,30 @@ func (r *results) observe(o node.Outcome) (failed string) {
 	if w.judge == nil || len(o.Reports) == 0 {
 		return ""
 	}
-	merged, _, _, err := merge(o)
+	elapsed := map[string]time.Duration{}
+	merged, _, _, err := merge(o, func(rep node.Report) (*stats.Summary, error) {
+		s, err := readTotals(rep)
+		if err == nil {
+			elapsed[rep.Of.Life()] = s.Elapsed
+		}
+		return s, err
+	})
+	gap := err == nil && w.gap(elapsed)
+	if gap && w.waits(o, elapsed) {
+		return ""
+	}
+	if err == nil && (gap || w.judge.LooksBack(merged.Elapsed)) {
+		merged, _, _, err = merge(o, readAll)
+	}
 	if err != nil {
 		r.log.Warn("cannot hold the run against its thresholds: "+err.Error(), "run_id", o.Run.ID)
 		return ""
 	}
 	r.whole.keep(o, merged)
-	if !w.seen {
-		w.judge.Resume(merged) // this node may lead since a moment ago
-		w.seen = true
+	if gap { // this node leads since a moment ago, or has not heard of somebody for a while
+		w.judge.Resume(merged)
 	}
+	w.seen, w.heard, w.waited = true, elapsed, 0
 	w.judge.Observe(merged)
 	row, aborting := w.judge.Aborting()
 	if !aborting {
@@ -90,6 +117,32 @@ func (r *results) observe(o node.Outcome) (failed string) {
 		r.tellAborting(o.Run.ID, row)
 	}
 	return row.Expr
+}
+
+// gap says whether something has come that no observation before it was near to.
+func (w *vigil) gap(elapsed map[string]time.Duration) bool {
+	for life, at := range elapsed {
+		if before, known := w.heard[life]; !known || at > before+mostGap {
+			return true
+		}
+	}
+	return false
+}
+
+// waits says whether to wait for processes that are there and have told nothing, or
+// nothing lately: without them a window would be too empty.
+func (w *vigil) waits(o node.Outcome, elapsed map[string]time.Duration) bool {
+	var newest time.Duration
+	for _, at := range elapsed {
+		newest = max(newest, at)
+	}
+	for _, m := range o.Run.Participants {
+		if o.Members[m.ServerID].Alive && elapsed[m.Life()] < newest-mostGap && w.waited < mostWaits {
+			w.waited++
+			return true
+		}
+	}
+	return false
 }
 
 // tellAborting logs the failure that ends a run.

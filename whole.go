@@ -12,7 +12,8 @@ import (
 // most, however often they are scraped.
 const mergeEvery = time.Second
 
-// whole is the merged summary of the newest run that this node has merged.
+// whole is the merged summary of the newest run that this node has merged, while
+// it goes without its course.
 type whole struct {
 	mu      sync.Mutex
 	summary *stats.Summary // nil before the first; not changed once it is here
@@ -56,7 +57,7 @@ func (r *results) ofAll(o node.Outcome, leads bool) *stats.Summary {
 	if kept != nil || !o.Going || len(o.Reports) == 0 {
 		return kept
 	}
-	merged, _, _, err := merge(o)
+	merged, _, _, err := merge(o, readTotals)
 	if err != nil {
 		r.log.Warn("cannot show what all nodes have told: "+err.Error(), "run_id", o.Run.ID)
 		return nil

@@ -144,6 +144,7 @@ type outlet struct {
 	silence *time.Timer             // ends the stream
 	heard   bool                    // something was acknowledged on this stream
 	news    chan struct{}           // something was acknowledged
+	tooLong string                  // the run of which it has been told that a summary is
 }
 
 func (n *Node) open(ctx context.Context, to receiver) *outlet {
@@ -250,10 +251,25 @@ func (o *outlet) owed() ([]Report, <-chan struct{}) {
 		if _, under := o.sent[k]; under || o.acked[k] >= r.Seq || !o.notYet[k].IsZero() {
 			return false
 		}
-		return o.carries(r) && inHand(r.RunID) && len(r.Summary) <= MaxSummary
+		owed := o.carries(r) && inHand(r.RunID)
+		if owed && len(r.Summary) > MaxSummary {
+			o.tellTooLong(r)
+			return false
+		}
+		return owed
 	})
 	slices.SortFunc(list, func(a, b Report) int { return o.rank(a) - o.rank(b) })
 	return list, fresh
+}
+
+// tellTooLong warns once of a run's summary that is not streamed.
+func (o *outlet) tellTooLong(r *Report) {
+	if o.tooLong == r.RunID {
+		return
+	}
+	o.tooLong = r.RunID
+	o.n.log.Warn(fmt.Sprintf("a summary of %d bytes is not streamed (at most %d are): if its node is lost, so is what it has measured since the last one", len(r.Summary), MaxSummary),
+		"event", "summary_too_large", "run_id", r.RunID, "member", r.Of.ServerID)
 }
 
 func (o *outlet) rank(r Report) int {

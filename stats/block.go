@@ -87,6 +87,10 @@ func (b *block) request(slot int, sm *Sample) {
 	b.connsReused += one(!sm.NewConn && (sm.Complete || sm.Status != 0 || sm.BytesOut > 0))
 	at := b.times.at(sm.At+sm.Service, sm.At+sm.Service-sm.Latency)
 	at.request(sm)
+	parts := b.times.parts.ofStep(slot)
+	for _, i := range parts {
+		at.parts[i].request(sm)
+	}
 	switch {
 	case sm.Partial:
 	case sm.Kind == ErrNone:
@@ -102,6 +106,7 @@ func (b *block) request(slot int, sm *Sample) {
 		return
 	}
 	st.service.record(sm.Service)
+	at.took(b.times.parts, parts, "service", sm.Service)
 	if !b.saving {
 		b.phased(sm.Phases)
 	}
@@ -110,8 +115,10 @@ func (b *block) request(slot int, sm *Sample) {
 	}
 	st.latency.record(sm.Latency)
 	at.latency.record(sm.Latency)
+	at.took(b.times.parts, parts, "latency", sm.Latency)
 	if sm.Kind == ErrNone {
 		b.latencyOK.record(sm.Latency)
+		at.took(b.times.parts, parts, "ok", sm.Latency)
 	} else {
 		st.failed.record(sm.Latency)
 	}
@@ -149,7 +156,24 @@ func (b *block) drop(d Drop) {
 func (b *block) ended(scenario int, it Iteration) {
 	sampled := it.Outcome != Interrupted && b.sampled()
 	b.scenarios[scenario].ended(it, sampled)
-	b.times.latest().Completed += one(it.Outcome != Interrupted)
+	at, parts := b.times.latest(), b.times.parts.ofScenario(scenario)
+	at.Completed += one(it.Outcome != Interrupted)
+	for _, i := range parts {
+		at.parts[i].Completed += one(it.Outcome != Interrupted)
+	}
+	if sampled {
+		at.took(b.times.parts, parts, "iteration", it.Duration)
+	}
+}
+
+// retried counts attempts of a step that a retry repaired.
+func (b *block) retried(slot int, n int64) {
+	b.steps[slot].retried += n
+	at := b.times.latest()
+	at.Retried += n
+	for _, i := range b.times.parts.ofStep(slot) {
+		at.parts[i].Retried += n
+	}
 }
 
 func (st *stepBlock) countStatus(code int) {

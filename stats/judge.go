@@ -16,8 +16,8 @@ import (
 // the same Judge is given the final summary: Result returns the rows for
 // Result.Thresholds, and the run's exit code is 99 if Held says no. In a
 // cluster the summaries are the merged ones. A Judge that has observed nothing,
-// because only final reports are there, replays the run from their series: see
-// Replayable for what that cannot judge.
+// because only final reports are there, replays the run from their series and
+// parts: see Replayable for what reports without parts cannot tell.
 //
 // A threshold on the whole run is judged by the final summary; before that it
 // only tells since when it has been failing, and aborts. One over last DURATION
@@ -90,7 +90,7 @@ func (j *Judge) step(at time.Duration, started int64) {
 // it; full is false if nobody can tell, too.
 func (r *rule) window(now reading, s *Summary, at time.Duration) (window reading, full bool) {
 	window, full = r.history.window(now, at, r.cond.Last)
-	if full && at-r.cond.Last+windowSlack < r.resumed {
+	if r.looksBack(at) {
 		return r.sinceBefore(s, at)
 	}
 	return window, full

@@ -7,9 +7,14 @@ import (
 	"volley/plan"
 )
 
-// MaxParts is how many parts a summary has at most: each is a series of its own
-// that travels with it.
-const MaxParts = 20
+const (
+	// MaxParts is how many parts a summary has at most: each is a series of its own
+	// that travels with it.
+	MaxParts = 8
+	// partSketch is how many buckets a sketch of a part has at most: fewer than those
+	// of the run's series, so that all of them fit into one message.
+	partSketch = 192
+)
 
 // partKey says what of a run a condition looks at, beside the metric itself.
 type partKey struct {
@@ -19,23 +24,39 @@ type partKey struct {
 
 func keyOf(c *plan.Condition) partKey { return partKey{c.Step, c.Scenario, c.Metric.Of} }
 
+func (k partKey) selected() bool { return k.Step != "" || k.Scenario != "" }
+
+// serves is whether a part tells of a condition: of counts any part of the same
+// step or scenario does.
+func (k partKey) serves(c *plan.Condition) bool {
+	of := keyOf(c)
+	return k == of || of.Of == "" && k.Step == of.Step && k.Scenario == of.Scenario
+}
+
 // Part is the series of what a threshold over last DURATION looks at and the
 // series of the run does not hold: a step or scenario, or other durations than
 // the latency. A node keeps one for each, so that whoever has its summary, such
-// as a leader that takes over in mid-run, knows what has been before.
+// as a leader that takes over in mid-run, knows what has been before. Its points
+// have counters, the durations asked for in place of the latency, and Max.
 type Part struct {
 	partKey
-	Series Series // its points have counters, the latest latencies in place of Of, and Max
+	Series Series
 }
+
+func newPart(k partKey) Part { return Part{partKey: k, Series: Series{ofPart: true}} }
 
 // partsOf are those that thresholds ask for, in the order of these, each once.
 func partsOf(thresholds []plan.Threshold) (out []Part) {
-	for _, t := range thresholds {
-		c, ok := t.Condition()
-		if !ok || c.Last == 0 || inSeries(&c) || slices.ContainsFunc(out, func(p Part) bool { return p.partKey == keyOf(&c) }) {
-			continue
+	for _, durations := range []bool{true, false} { // these serve counts, too
+		for _, t := range thresholds {
+			c, ok := t.Condition()
+			if !ok || c.Last == 0 || inSeries(&c) || c.Metric.IsDuration() != durations {
+				continue
+			}
+			if !slices.ContainsFunc(out, func(p Part) bool { return p.serves(&c) }) {
+				out = append(out, newPart(keyOf(&c)))
+			}
 		}
-		out = append(out, Part{partKey: keyOf(&c)})
 	}
 	return out
 }
@@ -44,54 +65,76 @@ func partsOf(thresholds []plan.Threshold) (out []Part) {
 // than MaxParts cannot be judged by a leader that takes over in mid-run.
 func Parts(thresholds []plan.Threshold) int { return len(partsOf(thresholds)) }
 
-// partwise turns the cumulative state of a recorder into the parts' series.
+// partwise says which parts a request or an iteration belongs to.
 type partwise struct {
-	parts  []Part
-	before []partReading // of each, when the last point was made
+	keys      []partKey
+	steps     [][]int // by step of the summary: its requests' parts
+	scenarios [][]int // by scenario of the summary: its iterations' parts
+	rest      []int   // parts of the whole run: those of what was folded later
 }
 
-// partReading is a part's cumulative state.
-type partReading struct {
-	totals totals
-	hist   Histogram
+func newPartwise(s *Summary) *partwise {
+	w := &partwise{steps: make([][]int, len(s.Steps)), scenarios: make([][]int, len(s.Scenarios))}
+	for part := range s.Parts {
+		k := s.Parts[part].partKey
+		w.keys = append(w.keys, k)
+		if !k.selected() {
+			w.rest = append(w.rest, part)
+		}
+		for i := range s.Steps {
+			if !k.selected() || s.Steps[i].isOf(k) {
+				w.steps[i] = append(w.steps[i], part)
+			}
+		}
+		for i := range s.Scenarios {
+			if !k.selected() || s.Scenarios[i].Name == k.Scenario {
+				w.scenarios[i] = append(w.scenarios[i], part)
+			}
+		}
+	}
+	return w
 }
 
-func newPartwise(thresholds []plan.Threshold) partwise {
-	parts := partsOf(thresholds)
-	parts = parts[:min(len(parts), MaxParts)]
-	return partwise{parts: parts, before: make([]partReading, len(parts))}
+func (st *StepStats) isOf(k partKey) bool {
+	return k.Step != "" && st.Step == k.Step || k.Scenario != "" && st.Scenario == k.Scenario
 }
 
-// observe adds what has happened since the last time to the points of second.
-func (w *partwise) observe(s *Summary, second int64) {
-	for i := range w.parts {
-		part, before := &w.parts[i], &w.before[i]
-		now := partReading{totals: s.totals(part.partKey)}
-		now.totals.started = s.Started
-		if part.Of != "" {
-			now.hist = s.histogramFor(part.partKey)
+func (w *partwise) ofStep(i int) []int     { return w.at(w.steps, i) }
+func (w *partwise) ofScenario(i int) []int { return w.at(w.scenarios, i) }
+
+func (w *partwise) at(parts [][]int, i int) []int {
+	if i < len(parts) {
+		return parts[i]
+	}
+	return w.rest
+}
+
+// partBin is a part's share of a bin.
+type partBin struct {
+	Point // its counters
+	times dense
+}
+
+// took notes a duration for those of the parts that look at its kind.
+func (n *bin) took(w *partwise, parts []int, of string, d time.Duration) {
+	for _, i := range parts {
+		if w.keys[i].Of == of {
+			n.parts[i].times.record(d)
 		}
-		since := now.totals.point(&before.totals)
-		if since.Requests == 0 && since.Completed == 0 && since.Started == 0 {
-			continue
-		}
-		latest := now.hist.Minus(&before.hist)
-		since.Max = time.Duration(latest.max)
-		since.latency = newSketch(0, latest.buckets(), latencySketch)
-		part.Series.at(second).add(&since)
-		if !part.selected() {
-			now.hist = now.hist.Clone() // it is the summary's own
-		}
-		*before = now
 	}
 }
 
-// point is what has been counted since before.
-func (t *totals) point(before *totals) Point {
-	return Point{
-		Requests: t.requests - before.requests, Retried: t.retried - before.retried, Errors: t.errors - before.errors,
-		AssertionsPassed: t.passed - before.passed, AssertionsLost: t.failed - before.failed,
-		Completed: t.iterations - before.iterations, Started: t.started - before.started,
+func (n *bin) drainParts(to []Part) {
+	for i := range n.parts {
+		from := &n.parts[i]
+		if from.Point == (Point{}) {
+			continue
+		}
+		from.Max, from.latency = time.Duration(from.times.max), sketchOf(&from.times, partSketch)
+		series := &to[i].Series
+		series.at(n.second).add(&from.Point, series.limit())
+		from.times.reset()
+		from.Point = Point{}
 	}
 }
 
@@ -100,7 +143,7 @@ func (s *Summary) seriesFor(c *plan.Condition) *Series {
 	if inSeries(c) {
 		return &s.Series
 	}
-	if i := slices.IndexFunc(s.Parts, func(p Part) bool { return p.partKey == keyOf(c) }); i >= 0 {
+	if i := slices.IndexFunc(s.Parts, func(p Part) bool { return p.serves(c) }); i >= 0 {
 		return &s.Parts[i].Series
 	}
 	return nil
@@ -111,7 +154,7 @@ func (s *Summary) addParts(from []Part) {
 		at := slices.IndexFunc(s.Parts, func(p Part) bool { return p.partKey == from[i].partKey })
 		if at < 0 {
 			at = len(s.Parts)
-			s.Parts = append(s.Parts, Part{partKey: from[i].partKey})
+			s.Parts = append(s.Parts, newPart(from[i].partKey))
 		}
 		s.Parts[at].Series.add(&from[i].Series)
 	}
@@ -135,7 +178,7 @@ func (e *encoder) parts(parts []Part) {
 	}
 }
 
-// partPoint has only what observe fills in: there may be many.
+// partPoint has only what a part has: there may be many.
 func (e *encoder) partPoint(p *Point) {
 	for _, c := range p.partCounters() {
 		e.counter(*c)
@@ -144,8 +187,8 @@ func (e *encoder) partPoint(p *Point) {
 	e.text(string(p.latency))
 }
 
-func (p *Point) partCounters() [7]*int64 {
-	return [...]*int64{&p.Started, &p.Requests, &p.Retried, &p.Errors, &p.Completed, &p.AssertionsPassed, &p.AssertionsLost}
+func (p *Point) partCounters() [6]*int64 {
+	return [...]*int64{&p.Requests, &p.Retried, &p.Errors, &p.Completed, &p.AssertionsPassed, &p.AssertionsLost}
 }
 
 func (d *decoder) parts() (out []Part) {
@@ -153,7 +196,7 @@ func (d *decoder) parts() (out []Part) {
 		if d.err != nil {
 			return nil
 		}
-		p := Part{partKey: partKey{Step: d.text(), Scenario: d.text(), Of: d.text()}}
+		p := newPart(partKey{Step: d.text(), Scenario: d.text(), Of: d.text()})
 		d.points(&p.Series, (*decoder).partPoint)
 		out = append(out, p)
 	}
@@ -164,6 +207,6 @@ func (d *decoder) partPoint() (p Point) {
 	for _, c := range p.partCounters() {
 		*c = d.counter()
 	}
-	p.Max, p.latency = time.Duration(d.signed()), d.sketch(latencySketch)
+	p.Max, p.latency = time.Duration(d.signed()), d.sketch(partSketch)
 	return p
 }

@@ -35,8 +35,6 @@ func readingOf(c *plan.Condition, s *Summary) reading {
 	return r
 }
 
-func (k partKey) selected() bool { return k.Step != "" || k.Scenario != "" }
-
 // histogramFor is a histogram that may be shared with the summary.
 func (s *Summary) histogramFor(k partKey) (h Histogram) {
 	switch {
@@ -67,7 +65,7 @@ func (s *Summary) histogramFor(k partKey) (h Histogram) {
 func (s *Summary) selected(k partKey) []*StepStats {
 	var out []*StepStats
 	for i := range s.Steps {
-		if k.Step != "" && s.Steps[i].Step == k.Step || k.Scenario != "" && s.Steps[i].Scenario == k.Scenario {
+		if s.Steps[i].isOf(k) {
 			out = append(out, &s.Steps[i])
 		}
 	}

@@ -16,6 +16,7 @@ const maxExample = 500
 // different CPUs do not meet.
 type Recorder struct {
 	layout Layout
+	parts  *partwise
 	shards []*Shard
 	// slots and scene change only while all shards are held.
 	slots []int // step of the layout -> step of the summary
@@ -25,7 +26,6 @@ type Recorder struct {
 	total *Summary   // what has left the shards
 	spare []*block   // an empty block for each shard
 	saved bool       // see Save
-	parts partwise   // what thresholds need beside the series
 	// Steps and scenarios of total that Save has folded.
 	foldedSteps, foldedScenarios map[int]bool
 }
@@ -33,8 +33,9 @@ type Recorder struct {
 // NewRecorder returns a recorder of at least one shard, usually one a CPU.
 func NewRecorder(layout Layout, shards int) *Recorder {
 	shards = max(shards, 1)
-	r := &Recorder{layout: layout, total: &Summary{}, parts: newPartwise(layout.Judged)}
+	r := &Recorder{layout: layout, total: &Summary{}}
 	r.index()
+	r.parts = newPartwise(r.total)
 	for range shards {
 		r.shards = append(r.shards, &Shard{rec: r, active: r.newBlock()})
 		r.spare = append(r.spare, r.newBlock())
@@ -59,6 +60,8 @@ func (r *Recorder) index() {
 	}
 	r.total.FoldedLabels = int64(len(steps.folded) + len(scenarios.folded))
 	r.total.Stages = newStages(r.layout.Stages)
+	parts := partsOf(r.layout.Judged)
+	r.total.Parts = parts[:min(len(parts), MaxParts)]
 	r.total.SamplePct, r.total.NoHistograms = int64(r.layout.SamplePct), r.layout.NoHistograms
 }
 
@@ -66,7 +69,7 @@ func (r *Recorder) newBlock() *block {
 	b := &block{
 		steps:     make([]stepBlock, len(r.total.Steps)),
 		scenarios: make([]scenarioBlock, len(r.total.Scenarios)),
-		times:     newTimeline(&r.layout),
+		times:     newTimeline(&r.layout, r.parts),
 		samplePct: 100,
 	}
 	switch pct := r.layout.SamplePct; {
@@ -95,13 +98,9 @@ func (r *Recorder) Summary() *Summary {
 			s.active.times.moment, s.active.times.due = r.spare[i].times.moment, r.spare[i].times.due
 		}
 	})
-	var latest time.Duration
 	for _, b := range r.spare {
-		latest = max(latest, b.times.moment)
 		b.drainInto(r.total)
 	}
-	r.parts.observe(r.total, r.spare[0].times.second(latest))
-	r.total.Parts = r.parts.parts
 	r.total.Series.setTargets(r.layout.Asked, r.layout.Duration)
 	r.total.setStages(&r.layout)
 	out := r.withoutFolded(r.total).Clone()
@@ -219,8 +218,7 @@ func (s *Shard) Iteration(it Iteration) {
 func (s *Shard) Retried(step int, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.steps[s.rec.slots[step]].retried += n
-	s.active.times.latest().Retried += n
+	s.active.retried(s.rec.slots[step], n)
 }
 
 // Example keeps text, at most 500 bytes of it, as the example of an error kind

@@ -1,14 +1,14 @@
 package stats
 
 import (
-	"slices"
+	"math"
 	"time"
 
 	"volley/plan"
 )
 
 // Replayable is false for a threshold that a Judge can judge only if it has
-// observed the run or has a summary with the parts that it asks for (see Part):
+// observed the run or has a summary with the part that it asks for (see Part):
 // one over last DURATION of a step or scenario, service, ok or iteration. Where
 // only final reports are merged it has to be refused.
 func Replayable(c *plan.Condition) bool { return c.Last == 0 || inSeries(c) }
@@ -27,54 +27,111 @@ func (j *Judge) replay(s *Summary) {
 		}
 	}
 	for series, rules := range served {
-		j.replaySeries(s, series, rules)
+		replaySeries(s, series, rules)
 	}
 }
 
-func (j *Judge) replaySeries(s *Summary, series *Series, rules []*rule) {
+func replaySeries(s *Summary, series *Series, rules []*rule) {
 	var sum gathered
-	watch := NewJudge(nil)
+	left := make([]gathered, len(rules)) // what has left each rule's window
+	rates := s.ratesOver()
 	for i := range series.Points {
 		sum.add(&series.Points[i])
 		at := min(series.Time(i+1), s.sending()) // what the drain brings belongs to the end
-		watch.step(max(at-s.Warmup, 0), sum.started)
-		for _, r := range rules {
-			now, full := sum.reading(&r.cond, s, max(at-s.Warmup, 0)), true
-			if r.cond.Last > 0 {
-				now, full = r.history.window(now, at, r.cond.Last)
+		rate := rates(at)
+		for k, r := range rules {
+			if r.cond.Last == 0 {
+				r.observe(sum.reading(&r.cond, s, max(at-s.Warmup, 0)), at, rate)
+				continue
 			}
-			if full {
-				r.observe(now, at, watch.rate)
+			if at < r.cond.Last {
+				continue
 			}
+			w := series.windowTo(i+1, r.cond.Last)
+			for left[k].points < max(w.from, 0) {
+				left[k].add(&series.Points[left[k].points])
+			}
+			inside := sum.minus(&left[k])
+			r.observe(inside.within(&w, r, s, at), at, rate)
 		}
+	}
+}
+
+// ratesOver tells the rate of arrivals at instants that ascend.
+func (s *Summary) ratesOver() func(at time.Duration) float64 {
+	watch := NewJudge(nil)
+	var started int64
+	next := 0
+	return func(at time.Duration) float64 {
+		for next < len(s.Series.Points) && min(s.Series.Time(next+1), s.sending()) <= at {
+			started += s.Series.Points[next].Started
+			next++
+			watch.step(max(min(s.Series.Time(next), s.sending())-s.Warmup, 0), started)
+		}
+		return watch.rate
 	}
 }
 
 // gathered is points of a series, added up.
 type gathered struct {
 	totals
-	hist Histogram
+	hist   Histogram
+	points int
 }
 
 func (g *gathered) add(p *Point) {
 	g.totals.add(p)
 	slowest := max(g.hist.max, int64(p.Max))
 	p.latency.addTo(&g.hist)
-	g.hist.max = slowest // which is exact
+	g.hist.max = slowest // closer than the bucket that stands for it
+	g.points++
+}
+
+// minus is g without earlier points of the same series.
+func (g *gathered) minus(o *gathered) gathered {
+	return gathered{totals: g.totals.minus(&o.totals), hist: g.hist.Minus(&o.hist), points: g.points - o.points}
 }
 
 // reading is what a condition looks at in the points, which cover span.
 func (g *gathered) reading(c *plan.Condition, s *Summary, span time.Duration) reading {
 	now := reading{span: span, hist: g.hist}
+	if c.Metric.IsDuration() {
+		now.slower = s.slower(g.totals.dropped)
+		return now
+	}
 	t := g.totals
 	if !inSeries(c) {
 		t.begun = t.iterations // arrivals are those of the run
-		t.started = 0
 	}
-	if c.Metric.IsDuration() {
-		now.slower = s.slower(t.dropped)
-	} else {
-		now.count(c, &t, s.Unit)
+	now.count(c, &t, s.Unit)
+	return now
+}
+
+// window is the points of a series that stand for so much of a run.
+type window struct {
+	series   *Series
+	from, to int // from may lie before the first point
+}
+
+// windowTo is the window of about so long that ends before a point.
+func (s *Series) windowTo(to int, last time.Duration) window {
+	span := time.Duration(s.Span) * time.Second
+	return window{s, to - max(int((last+span/2)/span), 1), to}
+}
+
+// within is what a rule looks at in a window that ends at an instant of the run.
+// Counts are those of the rule's time, in proportion: points are whole seconds,
+// or more of them.
+func (g *gathered) within(w *window, r *rule, s *Summary, at time.Duration) reading {
+	begin := max(w.series.Time(w.from), s.Warmup)
+	covered := min(at, s.sending(), w.series.Time(w.to)) - begin
+	now := g.reading(&r.cond, s, max(covered, 0))
+	if r.cond.Metric.IsDuration() || now.of > 0 || covered <= 0 || begin == s.Warmup {
+		return now
+	}
+	switch r.cond.Metric.Name {
+	case "errors", "dropped", "late_starts", "iterations":
+		now.n = int64(math.Round(float64(now.n) * float64(r.cond.Last) / float64(covered)))
 	}
 	return now
 }
@@ -87,10 +144,19 @@ func (t *totals) add(p *Point) {
 	t.begun = t.started
 }
 
+func (t *totals) minus(o *totals) totals {
+	return totals{
+		requests: t.requests - o.requests, retried: t.retried - o.retried, errors: t.errors - o.errors,
+		passed: t.passed - o.passed, failed: t.failed - o.failed, iterations: t.iterations - o.iterations, begun: t.begun - o.begun,
+		started: t.started - o.started, late: t.late - o.late, dropped: t.dropped - o.dropped,
+	}
+}
+
 // Resume is for who watches a run from its middle on, given what there is of it by
-// then: what the series can tell of the time before is judged as if it had been
-// observed. Until a window has passed from here on, it is read of the series, whose
-// figures are rounded: exact ones less rounded ones would be neither.
+// then, or again when what has been observed has a gap: what the series can tell of
+// the time before is judged as if it had been observed. Until a window has passed
+// from here on, it is read of the series, whose figures are rounded: exact ones less
+// rounded ones would be neither.
 func (j *Judge) Resume(s *Summary) {
 	if s.Elapsed > 2*windowSlack { // else nothing has been missed
 		j.resume(s, s.Elapsed)
@@ -104,33 +170,42 @@ func (j *Judge) resume(s *Summary, at time.Duration) {
 	}
 }
 
+// LooksBack is whether a window that ends at an instant of the run begins before
+// this judge has watched: it needs a summary with Series and Parts then.
+func (j *Judge) LooksBack(at time.Duration) bool {
+	for _, r := range j.rules {
+		if r.looksBack(at) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) looksBack(at time.Duration) bool {
+	begin := at - r.cond.Last
+	return r.cond.Last > 0 && begin >= 0 && begin+min(windowSlack, r.cond.Last/2) < r.resumed
+}
+
 // told says whether a series tells of the rule's condition over time.
 func (r *rule) told(s *Summary) bool {
 	series := s.seriesFor(&r.cond)
 	return series != nil && len(series.Points) > 0
 }
 
-// sinceBefore is a window that begins before the judge has watched, of the points
-// that lie in it to at least a half; ok is false if no series tells of it.
-func (r *rule) sinceBefore(s *Summary, at time.Duration) (window reading, ok bool) {
-	series := s.seriesFor(&r.cond)
-	if series == nil {
+// sinceBefore is a window that begins before the judge has watched; ok is false if
+// no series tells of it.
+func (r *rule) sinceBefore(s *Summary, at time.Duration) (now reading, ok bool) {
+	if !r.told(s) {
 		return reading{}, false
 	}
+	series := s.seriesFor(&r.cond)
+	span := time.Duration(series.Span) * time.Second
+	// The point that is still being filled, if there is one, ends the window.
+	to := int((min(at, s.sending()) - series.Time(0) + span - 1) / span)
+	w := series.windowTo(to, r.cond.Last)
 	var sum gathered
-	begin, span := at-r.cond.Last, time.Duration(series.Span)*time.Second
-	from := len(series.Points)
-	for i := range slices.Backward(series.Points) {
-		if series.Time(i) < begin-span/2 {
-			break
-		}
+	for i := max(w.from, 0); i < len(series.Points); i++ {
 		sum.add(&series.Points[i])
-		from = i
 	}
-	end := max(s.sending(), s.Warmup) // a window ends when the load does
-	since := begin
-	if from < len(series.Points) {
-		since = series.Time(from)
-	}
-	return sum.reading(&r.cond, s, max(end-max(since, s.Warmup), 0)), true
+	return sum.within(&w, r, s, at), true
 }

@@ -19,6 +19,15 @@ type Series struct {
 	Span   int64 // 0 while there is no point
 	First  int64 // point i covers the Span seconds from (First+i)*Span on
 	Points []Point
+	ofPart bool // its sketches have fewer buckets
+}
+
+// limit is how many buckets the sketches of latencies have at most.
+func (s *Series) limit() int {
+	if s.ofPart {
+		return partSketch
+	}
+	return latencySketch
 }
 
 // Point is one span of a Series: arrivals in the span in which they started or
@@ -97,7 +106,7 @@ func (s *Series) coarsen() {
 	for i := range s.Points {
 		to := &out[(s.First+int64(i))/2-first]
 		most := max(to.Workers, s.Points[i].Workers)
-		to.add(&s.Points[i])
+		to.add(&s.Points[i], s.limit())
 		to.Workers = most // the same workers a moment later
 	}
 	s.Span, s.First, s.Points = 2*s.Span, first, out
@@ -123,18 +132,19 @@ func (s *Series) add(o *Series) {
 		s.coarsen()
 	}
 	for i := range from.Points {
-		s.at((from.First + int64(i)) * s.Span).add(&from.Points[i])
+		s.at((from.First+int64(i))*s.Span).add(&from.Points[i], s.limit())
 	}
 }
 
-func (p *Point) add(o *Point) {
+// add merges o; a sketch of latencies has at most so many buckets then.
+func (p *Point) add(o *Point, limit int) {
 	p.Target += o.Target
 	p.CPUPct = max(p.CPUPct, o.CPUPct)
 	p.ThrottledPct = max(p.ThrottledPct, o.ThrottledPct)
 	p.GCPause = max(p.GCPause, o.GCPause)
 	p.Max = max(p.Max, o.Max)
 	addCounters(p.counters(), o.counters())
-	p.latency = p.latency.merge(o.latency, latencySketch)
+	p.latency = p.latency.merge(o.latency, limit)
 	p.lag = p.lag.merge(o.lag, lagSketch)
 }
 

@@ -13,20 +13,22 @@ type bin struct {
 	stage        int
 	latency, lag dense
 	Point        // its counters
+	parts        []partBin
 }
 
-func (n *bin) request(sm *Sample) {
-	n.Requests++
-	n.Errors += one(sm.Kind != ErrNone && !sm.Partial)
-	n.AssertionsPassed += int64(sm.AssertionsPassed)
-	n.AssertionsLost += int64(sm.AssertionsFailed)
+func (p *Point) request(sm *Sample) {
+	p.Requests++
+	p.Errors += one(sm.Kind != ErrNone && !sm.Partial)
+	p.AssertionsPassed += int64(sm.AssertionsPassed)
+	p.AssertionsLost += int64(sm.AssertionsFailed)
 }
 
-func (n *bin) drainInto(series *Series, stages []StageStats) {
+func (n *bin) drainInto(series *Series, stages []StageStats, parts []Part) {
 	p := n.Point
 	p.Max = time.Duration(n.latency.max)
 	p.latency, p.lag = sketchOf(&n.latency, latencySketch), sketchOf(&n.lag, lagSketch)
-	series.at(n.second).add(&p)
+	series.at(n.second).add(&p, latencySketch)
+	n.drainParts(parts)
 	if n.stage < len(stages) {
 		st := &stages[n.stage]
 		addCounters(st.counters(), []*int64{&n.Started, &n.Late, &n.Dropped, &n.Requests, &n.Errors})
@@ -37,12 +39,13 @@ func (n *bin) drainInto(series *Series, stages []StageStats) {
 func (n *bin) reset() {
 	n.latency.reset()
 	n.lag.reset()
-	*n = bin{latency: n.latency, lag: n.lag}
+	*n = bin{latency: n.latency, lag: n.lag, parts: n.parts}
 }
 
 // timeline collects what happens by second and by stage.
 type timeline struct {
 	stages []Stage
+	parts  *partwise
 	most   int64 // later seconds count as this one; 0 is no limit
 	bins   []bin // of which the first open are in use
 	open   int
@@ -52,12 +55,13 @@ type timeline struct {
 	// past is what had to make room in bins.
 	past      Series
 	pastStage []StageStats
+	pastParts []Part
 }
 
 // newTimeline gives what happens after the planned end points of their own only
 // as long as that does not make the others coarser.
-func newTimeline(layout *Layout) timeline {
-	t := timeline{stages: layout.Stages[:min(len(layout.Stages), maxStages)]}
+func newTimeline(layout *Layout, parts *partwise) timeline {
+	t := timeline{stages: layout.Stages[:min(len(layout.Stages), maxStages)], parts: parts}
 	if planned := int64((layout.Duration + time.Second - 1) / time.Second); planned > 0 {
 		room := int64(maxPoints)
 		for room < planned {
@@ -96,6 +100,9 @@ func (t *timeline) at(moment, due time.Duration) *bin {
 	t.used = t.room()
 	n := &t.bins[t.used]
 	n.second, n.stage = second, stage
+	if n.parts == nil && len(t.parts.keys) > 0 {
+		n.parts = make([]partBin, len(t.parts.keys))
+	}
 	return n
 }
 
@@ -119,7 +126,12 @@ func (t *timeline) room() int {
 	if t.pastStage == nil {
 		t.pastStage = newStages(t.stages)
 	}
-	t.bins[oldest].drainInto(&t.past, t.pastStage)
+	if t.pastParts == nil {
+		for _, k := range t.parts.keys {
+			t.pastParts = append(t.pastParts, newPart(k))
+		}
+	}
+	t.bins[oldest].drainInto(&t.past, t.pastStage, t.pastParts)
 	t.bins[oldest].reset()
 	return oldest
 }
@@ -133,9 +145,10 @@ func (t *timeline) drainInto(s *Summary) {
 	for i := range t.pastStage {
 		s.Stages[i].add(&t.pastStage[i])
 	}
-	t.past, t.pastStage = Series{}, nil
+	s.addParts(t.pastParts)
+	t.past, t.pastStage, t.pastParts = Series{}, nil, nil
 	for i := range t.open {
-		t.bins[i].drainInto(&s.Series, s.Stages)
+		t.bins[i].drainInto(&s.Series, s.Stages, s.Parts)
 		t.bins[i].reset()
 	}
 	t.open = 0
@@ -146,6 +159,9 @@ func (t *timeline) bytes() int64 {
 	var n int64
 	for i := range t.bins {
 		n += t.bins[i].latency.bytes() + t.bins[i].lag.bytes()
+		for j := range t.bins[i].parts {
+			n += t.bins[i].parts[j].times.bytes()
+		}
 	}
 	return n
 }

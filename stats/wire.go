@@ -62,9 +62,9 @@ func (s *Summary) Encode() ([]byte, error) {
 		e.body(s.Scenarios[i].counters(), s.Scenarios[i].histograms())
 	}
 	e.stages(s.Stages)
+	e.slowest(s.Slowest)
 	e.series(&s.Series)
 	e.parts(s.Parts)
-	e.slowest(s.Slowest)
 	if e.err == nil && len(e.buf) > MaxEncoded {
 		e.fail("it takes %d bytes, at most %d are accepted", len(e.buf), MaxEncoded)
 	}
@@ -78,6 +78,30 @@ func (s *Summary) Encode() ([]byte, error) {
 // too large gives an error; memory stays within a small multiple of the input.
 func Decode(data []byte) (*Summary, error) {
 	d := &decoder{data: data}
+	s := d.totals()
+	d.series(&s.Series)
+	s.Parts = d.parts()
+	if d.err == nil && len(d.data) > 0 {
+		d.fail("%d bytes too many", len(d.data))
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("decode summary: %w", d.err)
+	}
+	return s, nil
+}
+
+// DecodeTotals reads what Encode wrote but for the course of the run: Series and
+// Parts, most of a long run's bytes, are empty, and not even looked at.
+func DecodeTotals(data []byte) (*Summary, error) {
+	d := &decoder{data: data}
+	s := d.totals()
+	if d.err != nil {
+		return nil, fmt.Errorf("decode summary: %w", d.err)
+	}
+	return s, nil
+}
+
+func (d *decoder) totals() *Summary {
 	s := &Summary{}
 	d.header()
 	for _, text := range s.texts() {
@@ -98,16 +122,8 @@ func Decode(data []byte) (*Summary, error) {
 	s.Steps = d.steps()
 	s.Scenarios = d.scenarios()
 	s.Stages = d.stages()
-	d.series(&s.Series)
-	s.Parts = d.parts()
 	s.Slowest = d.slowest()
-	if d.err == nil && len(d.data) > 0 {
-		d.fail("%d bytes too many", len(d.data))
-	}
-	if d.err != nil {
-		return nil, fmt.Errorf("decode summary: %w", d.err)
-	}
-	return s, nil
+	return s
 }
 
 func (s *Summary) texts() []*string {
