@@ -176,7 +176,7 @@ func BenchmarkStream(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, size := range []struct{ steps, parts int }{{1, 0}, {20, 0}, {20, 20}} {
+	for _, size := range []struct{ steps, parts int }{{1, 0}, {20, 0}, {20, 8}} {
 		steps := size.steps
 		list := told(b, steps, size.parts, 100, 600, 20)
 		for _, form := range []string{"whole", "difference"} {
