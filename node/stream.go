@@ -144,14 +144,14 @@ type outlet struct {
 	silence *time.Timer             // ends the stream
 	heard   bool                    // something was acknowledged on this stream
 	news    chan struct{}           // something was acknowledged
-	tooLong string                  // the run of which it has been told that a summary is
+	tooLong map[reportKey]bool      // it has been told
 }
 
 func (n *Node) open(ctx context.Context, to receiver) *outlet {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &outlet{
 		n: n, to: to, cancel: cancel, done: make(chan struct{}), backlog: map[reportKey]bool{},
-		acked: map[reportKey]uint64{}, sent: map[reportKey]uint64{}, notYet: map[reportKey]time.Time{}, news: make(chan struct{}, 1),
+		tooLong: map[reportKey]bool{}, acked: map[reportKey]uint64{}, sent: map[reportKey]uint64{}, notYet: map[reportKey]time.Time{}, news: make(chan struct{}, 1),
 	}
 	o.forget()
 	go func() {
@@ -244,6 +244,7 @@ func (o *outlet) owed() ([]Report, <-chan struct{}) {
 	defer o.mu.Unlock()
 	gone := func(k reportKey, _ uint64) bool { return !inHand(k.run) }
 	maps.DeleteFunc(o.acked, gone)
+	maps.DeleteFunc(o.tooLong, func(k reportKey, _ bool) bool { return !inHand(k.run) })
 	now := time.Now()
 	maps.DeleteFunc(o.notYet, func(_ reportKey, t time.Time) bool { return now.After(t) })
 	list, fresh := o.n.reports.pick(func(r *Report) bool {
@@ -262,14 +263,14 @@ func (o *outlet) owed() ([]Report, <-chan struct{}) {
 	return list, fresh
 }
 
-// tellTooLong warns once of a run's summary that is not streamed.
+// tellTooLong warns once of summaries that are not streamed.
 func (o *outlet) tellTooLong(r *Report) {
-	if o.tooLong == r.RunID {
+	if o.tooLong[r.key()] {
 		return
 	}
-	o.tooLong = r.RunID
+	o.tooLong[r.key()] = true
 	o.n.log.Warn(fmt.Sprintf("a summary of %d bytes is not streamed (at most %d are): if its node is lost, so is what it has measured since the last one", len(r.Summary), MaxSummary),
-		"event", "summary_too_large", "run_id", r.RunID, "member", r.Of.ServerID)
+		"event", "summary_too_large", "run_id", r.RunID, "node", r.Of.NodeID, "member", o.to.serverID)
 }
 
 func (o *outlet) rank(r Report) int {

@@ -105,8 +105,12 @@ func (s *memoryStream) Ack(a StreamAck) error {
 	}
 }
 
-// telling is a runner that tells, once a second, for how long it has run.
-type telling struct{ *fakeRunner }
+// telling is a runner that tells, once a second, for how long it has run, and so
+// many bytes more.
+type telling struct {
+	*fakeRunner
+	more int
+}
 
 func (r telling) Run(ctx context.Context, run Run, start time.Time, told Told) ([]byte, error) {
 	work, stop := context.WithCancel(ctx)
@@ -115,18 +119,20 @@ func (r telling) Run(ctx context.Context, run Run, start time.Time, told Told) (
 	defer stop()
 	teller.Go(func() {
 		for k := 0; sleep(work, time.Until(start.Add(time.Duration(k)*time.Second))); k++ {
-			told.Summary(fmt.Appendf(nil, "%d s", k))
+			told.Summary(append(fmt.Appendf(nil, "%d s", k), make([]byte, r.more)...))
 		}
 	})
 	return r.fakeRunner.Run(ctx, run, start, told)
 }
 
 // tell makes every node of the cluster tell its summaries.
-func (c *cluster) tell() {
+func (c *cluster) tell() { c.tellMore(0) }
+
+func (c *cluster) tellMore(more int) {
 	tweak := c.tweak
 	c.tweak = func(o *Options) {
 		tweak(o)
-		o.Runner = telling{o.Runner.(*fakeRunner)}
+		o.Runner = telling{o.Runner.(*fakeRunner), more}
 	}
 }
 

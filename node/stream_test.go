@@ -59,6 +59,29 @@ func (c *cluster) secondsOf(d time.Duration) {
 	})
 }
 
+// What is too large to be streamed is told once a run by whom it concerns, and comes
+// with the final report all the same.
+func TestSummaryTooLargeToBeStreamed(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.tellMore(MaxSummary)
+		c.startAll()
+		leader := c.waitLeader()
+		c.waitEnd(2*time.Minute, ExitOK)
+		if o := c.onlyVerdict(); len(o.Reports) != 3 || len(o.Lost) != 0 {
+			t.Errorf("%d reports, %d lost", len(o.Reports), len(o.Lost))
+		}
+		for _, h := range c.hosts {
+			want := 1
+			if h == leader {
+				want = 2 // it streams to two voters
+			}
+			if n := h.events.count("summary_too_large"); n != want {
+				t.Errorf("%s tells of it %d times, want %d", h.node.self.NodeID, n, want)
+			}
+		}
+	})
+}
+
 func TestFiguresOfALostNodeAreInTheVerdict(t *testing.T) {
 	for _, who := range []string{"a follower", "the leader"} {
 		t.Run(who, func(t *testing.T) {
