@@ -62,9 +62,15 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// failoverRun is how long the run is whose leader is killed.
+var failoverRun = func() time.Duration {
+	if long() {
+		return 20 * time.Second
+	}
+	return 12 * time.Second
+}()
+
 const (
-	// failoverRun is how long the run is whose leader is killed.
-	failoverRun = 20 * time.Second
 	// abortTime is what it takes to give up a node that died before the cluster
 	// was ready: four tries of CLUSTER_CONFIG_TIMEOUT_SECS (30 s), 0.5, 1 and 2 s
 	// between them, and an election before.
