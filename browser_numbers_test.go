@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +20,19 @@ func (b *browser) numbers() []shown {
 	return eval[[]shown](b, `[...document.querySelectorAll("[data-k]")].filter(e => e.offsetParent).map(e => ({ K: e.dataset.k, F: e.dataset.f, Text: e.textContent }))`)
 }
 
-// lookUp finds a value of the API by the path that the page gives for it.
+// lookUp finds a value of the API by the path that the page gives for it; "a/b" is
+// a part of a whole, and "a-b" a difference.
 func lookUp(path string, report, cluster any) (float64, bool) {
+	for _, sign := range []string{"/", "-"} {
+		if left, right, ok := strings.Cut(path, sign); ok {
+			a, okA := lookUp(left, report, cluster)
+			b, okB := lookUp(right, report, cluster)
+			if sign == "-" {
+				return a - b, okA && okB
+			}
+			return a / b, okA && okB && b != 0
+		}
+	}
 	from := report
 	if rest, ok := strings.CutPrefix(path, "cluster."); ok {
 		path, from = rest, cluster
@@ -55,41 +67,52 @@ func sum(of map[string]any) (total float64) {
 	return total
 }
 
-// pointOf is a value of the series' point at a time, "4.started"; the series is of seconds.
+// list is what stands under a name of a JSON object.
+func list(of any, name string) []any {
+	object, _ := of.(map[string]any)
+	out, _ := object[name].([]any)
+	return out
+}
+
+// pointOf is a value of the series' point at a time, "4.started". What is counted is
+// shown per second: of a point's span, which is a second for ten minutes.
 func pointOf(path string, report any) (float64, bool) {
 	at, name, _ := strings.Cut(path, ".")
-	r, _ := report.(map[string]any)
-	points, _ := r["series"].([]any)
-	for _, p := range points {
-		if point := p.(map[string]any); fmt.Sprint(point["t"]) == at {
-			v, ok := point[name].(float64)
-			return v, ok
+	points := list(report, "series")
+	for i, p := range points {
+		point := p.(map[string]any)
+		if fmt.Sprint(point["t"]) != at {
+			continue
 		}
+		v, ok := point[name].(float64)
+		if slices.Contains([]string{"target", "started", "dropped", "errors", "late"}, name) && len(points) > 1 {
+			next := min(i+1, len(points)-1)
+			v /= points[next].(map[string]any)["t"].(float64) - points[next-1].(map[string]any)["t"].(float64)
+		}
+		return v, ok
 	}
 	return 0, false
 }
 
-// matches says whether a text shows a value, as far as its digits go.
+// matches says whether a text shows a value, as far as its digits go. About the
+// number may stand words, but no other number.
 func (s shown) matches(value float64) bool {
-	text := strings.ReplaceAll(s.Text, "\u202f", "")
-	if i := strings.Index(text, "service "); i == 0 {
-		text = text[len("service "):]
+	form := regexp.MustCompile(`^(?:service |± |> )?(-?[0-9.]+)(?: (ms|µs|s|%))?(?:/s| due| of due| by volley| by the clocks| · [a-z ]+)?$`)
+	found := form.FindStringSubmatch(strings.ReplaceAll(s.Text, "\u202f", ""))
+	if found == nil {
+		return false
 	}
-	number, unit, _ := strings.Cut(strings.TrimSuffix(text, "/s"), " ")
+	number, unit := found[1], found[2]
 	shown, err := strconv.ParseFloat(number, 64)
 	if err != nil {
 		return false
 	}
-	scale := map[string]float64{"": 1, "ms": 1, "µs": 1e3, "due": 1}[unit]
+	scale := map[string]float64{"": 1, "ms": 1, "µs": 1e3, "s": 1, "%": 1}[unit]
 	switch {
 	case unit == "s" && s.F == "ms":
 		scale = 1e-3
-	case unit == "s":
-		scale = 1
 	case unit == "%" && s.F == "part":
 		scale = 100
-	case unit == "%":
-		scale = 1
 	}
 	_, decimals, _ := strings.Cut(number, ".")
 	return math.Abs(shown-value*scale) <= 0.5*math.Pow10(-len(decimals))+1e-9
@@ -113,7 +136,7 @@ func (b *browser) equal(what, api string, keys ...string) {
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
 		report, cluster := get(b.t, api+"/report.json"), get(b.t, api+"/health/cluster")
 		all := b.numbers()
-		wrong = differences(all, report, cluster)
+		wrong = append(differences(all, report, cluster), b.words(report, cluster)...)
 		for _, key := range keys {
 			if !slices.ContainsFunc(all, func(s shown) bool { return strings.HasPrefix(s.K, key) }) {
 				wrong = append(wrong, key+" is not on the page")
@@ -125,5 +148,5 @@ func (b *browser) equal(what, api string, keys ...string) {
 		}
 		b.do(chromedp.Sleep(70 * time.Millisecond))
 	}
-	b.t.Errorf("%s: %d numbers on the page are not the API's:\n%s", what, len(wrong), strings.Join(wrong, "\n"))
+	b.t.Errorf("%s: %d figures or words on the page are not the API's:\n%s", what, len(wrong), strings.Join(wrong, "\n"))
 }

@@ -1,18 +1,15 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	stdlog "log"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,14 +22,11 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 )
 
 const (
 	browserTimeout = 90 * time.Second
 	apiToken       = "browser-token"
-	// recovery is how long the page may show a leader that is gone.
-	recovery = 5 * time.Second
 )
 
 // chromium is where a browser is; without one the test is left out, but not in CI.
@@ -178,10 +172,23 @@ func (b *browser) keep(name string, content []byte) {
 	}
 }
 
-// printed keeps the page as it comes from a printer.
+// printed keeps the page as it comes from a printer, which takes a few sheets.
 func (b *browser) printed(name string) {
 	b.t.Helper()
-	b.keep(name+".pdf", read(b, chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize())))
+	pdf := read(b, chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize()))
+	b.keep(name+".pdf", pdf)
+	if n := pdfPages(pdf); n < 1 || n > 8 {
+		b.t.Errorf("%s.pdf: %d bytes that begin with %.8q have %d pages, want 1 to 8", name, len(pdf), pdf, n)
+	}
+}
+
+// pdfPages counts the pages of what the browser has printed, which does not compress
+// the objects that say so; 0 if it is no PDF.
+func pdfPages(pdf []byte) int {
+	if !bytes.HasPrefix(pdf, []byte("%PDF-")) {
+		return 0
+	}
+	return len(regexp.MustCompile(`/Type\s*/Page\b`).FindAll(pdf, -1))
 }
 
 // contrast checks that every text stands out from what is behind it by 4.5 to 1.
@@ -237,68 +244,6 @@ func axText(v *accessibility.Value) string {
 	return text
 }
 
-// get is a JSON document of the API, nil where there is none.
-func get(t *testing.T, url string) (out any) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+apiToken)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil
-	}
-	defer response.Body.Close()
-	if json.NewDecoder(response.Body).Decode(&out) != nil || response.StatusCode != http.StatusOK {
-		return nil
-	}
-	return out
-}
-
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for limit := time.After(20 * time.Second); !ok(); {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
-// behind serves a node's API under a path, as a reverse proxy does.
-func behind(t *testing.T, api, path string) string {
-	t.Helper()
-	to, err := url.Parse(api)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := httptest.NewServer(http.StripPrefix(path, &httputil.ReverseProxy{ErrorLog: stdlog.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Host = r.In.Host
-	}}))
-	t.Cleanup(proxy.CloseClientConnections)
-	t.Cleanup(proxy.Close)
-	return proxy.URL + path
-}
-
-const browserPlan = `version: "1.0"
-metadata: {name: checkout}
-config: {baseUrl: "URL", workers: 20}
-load:
-  model: stages
-  stages: [{duration: 4s, target: 40}, {duration: 6s, target: 40}, {duration: 2s, target: 10}]
-thresholds: ["p95 < 300ms", "error_rate < 1%"]
-scenarios:
-  - name: shop
-    steps:
-      - {name: browse, request: {method: GET, path: /}}
-      - {name: pay, request: {method: GET, path: /pay}}
-`
-
 func (b *browser) fill(id, text string) {
 	b.t.Helper()
 	b.do(chromedp.SetValue(chromedp.CSS("#"+id), text))
@@ -309,121 +254,8 @@ func (b *browser) click(id string) {
 	b.do(chromedp.Click(chromedp.CSS("#" + id)))
 }
 
-func TestLivePage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser and three processes")
-	}
-	b, cluster := openBrowser(t), startTrio(t)
-	leads := cluster.leader()
-	api := cluster.apis[(leads+1)%3] // a follower's page is looked at
-	base := behind(t, api, "/load/test")
-	target := slowTarget(t)
-
-	b.do(chromedp.Navigate(base), chromedp.WaitVisible(chromedp.CSS("#token")))
-	b.do(chromedp.SendKeys(chromedp.CSS("#token"), apiToken+"\n"))
-	b.until(5*time.Second, "the way to the start", `!document.getElementById("before").hidden && document.getElementById("flow-text").textContent.includes("3 nodes are here")`)
-	b.equal("before a plan", api, "cluster.members.0.share")
-
-	b.click("upload")
-	b.fill("plan", strings.Replace(browserPlan, "workers: 20", "workers: many", 1))
-	b.click("plan-send")
-	b.until(5*time.Second, "the mistake with its place", `document.querySelector("#problems button")?.textContent.startsWith("line 3, column ")`)
-	b.picture("upload-mistake", 1280, false)
-	b.fill("plan", strings.Replace(browserPlan, "URL", target, 1))
-	b.click("plan-send")
-	b.until(5*time.Second, "all have acknowledged", `document.getElementById("flow-text").textContent.startsWith("3 of 3 nodes have acknowledged")`)
-	b.picture("before", 1280, false)
-
-	b.until(10*time.Second, "the run goes", `document.getElementById("phase").textContent === "running"`)
-	b.until(10*time.Second, "now moves on", `parseFloat(document.getElementById("progress").value) > 0.2`)
-	b.equal("during", api, "cluster.members.0.share", "requests", "latency_ms.max", "nodes.0.rps")
-	b.picture("during", 1280, false)
-	b.picture("during-dark", 1280, true)
-	b.named("during", 6)
-
-	if err := cluster.nodes[leads].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	killed := time.Now()
-	gone := cluster.names[leads]
-	b.until(recovery, "another leader than "+gone, fmt.Sprintf(`(() => { const f = document.getElementById("facts").textContent; return document.getElementById("connection").hidden && !f.includes("leader %s") && !f.includes("leader unknown"); })()`, gone))
-	t.Logf("the page shows another leader after %s", time.Since(killed).Round(10*time.Millisecond))
-	b.picture("leader-lost", 1280, false)
-
-	b.until(30*time.Second, "the run ends", `document.getElementById("phase").textContent === "finished" && document.querySelectorAll("[data-k]").length > 60`)
-	b.equal("after", api, "requests", "start_spread_ms", "errors.*", "latency_ms.max", "steps.1.errors", "thresholds.1.value", "nodes.0.requests", "generator.cpu_pct", "series@")
-	for _, look := range []struct {
-		name  string
-		width int64
-		dark  bool
-	}{{"after", 1280, false}, {"after-dark", 1280, true}, {"after-phone", 390, false}, {"after-phone-dark", 390, true}} {
-		b.picture(look.name, look.width, look.dark)
-	}
-	b.named("after", 6)
-	b.hover()
-
-	b.click("stop")
-	b.click("stop-now")
-	b.until(5*time.Second, "the dialogue closes", `!document.getElementById("ask-stop").open`)
-	b.silent(base, []string{"error: Failed to load resource: the server responded with a status of 400 (Bad Request) " + base + "/config"})
-	b.report(get(t, api+"/report.json"), fetchReport(t, api))
-}
-
-// Without a cluster the page shows the run as it goes, on the node that has it.
-func TestLivePageStandalone(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser and a process")
-	}
-	b, dir := openBrowser(t), t.TempDir()
-	build(t, filepath.Join(dir, "volley"), ".")
-	addr, target := free(t), slowTarget(t)
-	plan := filepath.Join(dir, "plan.yaml")
-	if err := os.WriteFile(plan, []byte(strings.Replace(browserPlan, "URL", target, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	node := exec.CommandContext(t.Context(), filepath.Join(dir, "volley"), "run", plan)
-	node.Env = append(os.Environ(), "METRICS_ADDR=off", "CLUSTER_HEALTH_ADDR="+addr)
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = node.Process.Kill() })
-	api := "http://" + addr
-	waitFor(t, "the API", func() bool { return get(t, api+"/health/cluster") != nil })
-	b.do(chromedp.Navigate(api))
-	b.until(10*time.Second, "some seconds have been measured", `document.querySelector("[data-k^='series@5.']") !== null`)
-	b.equal("during a standalone run", api, "requests", "latency_ms.max", "thresholds.1.value", "steps.0.requests", "nodes.0.rps")
-	b.picture("standalone-during", 1280, false)
-	b.named("standalone", 6)
-	b.silent(api, nil)
-	// The node ends with its run; its last word is the whole result, which the page keeps.
-	if err := node.Wait(); err != nil && node.ProcessState.ExitCode() != 99 { // a threshold, if others keep the machine busy
-		t.Errorf("the node: %v", err)
-	}
-	b.until(5*time.Second, "the end", `document.getElementById("phase").textContent === "finished" && document.getElementById("connection").textContent.includes("does not answer")`)
-	if got := eval[string](b, `document.querySelector("[data-k=due]").textContent`); got != "370 due" {
-		t.Errorf("the page keeps %q, want all 370", got)
-	}
-}
-
-// hover goes over a chart by mouse and keyboard, and all charts point at the same second.
-func (b *browser) hover() {
-	b.t.Helper()
-	b.do(chromedp.Focus(chromedp.CSS(".chart svg")), chromedp.KeyEvent(kb.Home)) // Home
-	at := eval[[]string](b, `[...document.querySelectorAll(".chart .at")].map(e => e.textContent)`)
-	value := eval[string](b, `document.querySelector(".chart svg").getAttribute("aria-valuetext")`)
-	for _, text := range at {
-		if text != "00:00" {
-			b.t.Errorf("the charts point at %q, want all at 00:00", at)
-			break
-		}
-	}
-	if !strings.HasPrefix(value, "00:00: target ") || !strings.Contains(value, "started ") {
-		b.t.Errorf("a screen reader is told %q", value)
-	}
-}
-
 // silent checks that the browser complained of nothing but what is given, and asked nobody else.
-func (b *browser) silent(base string, but []string) {
+func (b *browser) silent(base string, but ...string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -441,42 +273,16 @@ func (b *browser) silent(base string, but []string) {
 	b.complaints, b.requests = nil, nil
 }
 
-func fetchReport(t *testing.T, api string) []byte {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, api+"/report.html", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+apiToken)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("report.html: %d (%v)", response.StatusCode, err)
-	}
-	return body
+// forgive forgets what the browser complained of that has a text in it.
+func (b *browser) forgive(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = slices.DeleteFunc(b.complaints, func(c string) bool { return strings.Contains(c, text) })
 }
 
-// report opens a report as the file that it is when somebody has sent it.
-func (b *browser) report(result any, html []byte) {
+// open loads a page, and waits until a script says true.
+func (b *browser) open(url, script string) {
 	b.t.Helper()
-	file := filepath.Join(b.t.TempDir(), "report.html")
-	if err := os.WriteFile(file, html, 0o644); err != nil {
-		b.t.Fatal(err)
-	}
-	b.do(chromedp.Navigate("file://" + file))
-	b.until(5*time.Second, "the report's charts", `document.querySelectorAll(".chart path").length > 6`)
-	all := b.numbers()
-	if wrong := differences(all, result, nil); len(wrong) > 0 || len(all) < 60 {
-		b.t.Errorf("report.html: %d numbers, of which %d are not those of report.json:\n%s", len(all), len(wrong), strings.Join(wrong, "\n"))
-	}
-	b.picture("report", 1280, false)
-	b.picture("report-dark", 1280, true)
-	b.picture("report-phone", 390, false)
-	b.named("report", 6)
-	b.printed("report")
-	b.silent("file://"+file, nil)
+	b.do(chromedp.Navigate(url))
+	b.until(10*time.Second, url+" shows something", script)
 }

@@ -41,7 +41,7 @@ async function listen() {
   try {
     const answer = await fetch(base + "events", { headers: headers(), signal: abort.signal, cache: "no-store" });
     if (answer.status === 401) { forget(); return "token"; }
-    if (!answer.ok) return "refused";
+    if (!answer.ok) return answer.status === 503 ? "refused" : "lost"; // a proxy's 502: nobody is behind it
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = "";;) {
       const { value, done } = await reader.read();

@@ -28,6 +28,9 @@ function figure(k, value, f, look = "") {
   const none = value === null || value === undefined;
   return { k: none ? null : k, f, text: none ? dash : form[f](value), look };
 }
+// around puts words about a figure; share is a part of a whole, whose key names both.
+const around = (before, cell, after = "") => ({ ...cell, text: before + cell.text + after });
+const share = (part, whole, k, kWhole) => figure(`${k}/${kWhole}`, whole > 0 ? part / whole : null, "part");
 const word = (text, look = "") => ({ text: text === undefined || text === null || text === "" ? dash : String(text), look: "text " + look });
 const ifAny = (n, look) => n > 0 ? look : "";
 
@@ -129,18 +132,18 @@ const errorsOf = r => Object.values(r.errors).reduce((a, b) => a + b, 0);
 
 function figures(r) {
   const errors = errorsOf(r), counted = r.requests - r.retried, late = r.late_starts, kinds = Object.entries(r.errors).filter(e => e[1] > 0);
-  const beyond = v => v === null && r.dropped > 0 && r.latency_ms.max !== null ? word("> " + form.ms(r.latency_ms.max), "bad-text") : null;
+  const beyond = v => v === null && r.dropped > 0 && r.latency_ms.max !== null ? around("> ", figure("latency_ms.max", r.latency_ms.max, "ms", "bad-text")) : null;
   const out = [
     ["Requests", figure("requests", r.requests, "int"), figure("rps", r.rps, "rate")],
-    ["Started", figure("started", r.started, "int"), { text: r.target.iterations === null ? "closed model" : `${form.int(r.due)} due`, k: r.target.iterations === null ? null : "due", f: "int" }],
-    ["Errors", figure("errors.*", errors, "int", ifAny(errors, "bad-text")), { text: (counted > 0 ? form.part(errors / counted) : dash) + (kinds.length === 1 ? " · " + kinds[0][0].replace("_", " ") : "") }],
-    ["Dropped", figure("dropped", r.dropped, "int", ifAny(r.dropped, "bad-text")), { text: r.due ? form.part(r.dropped / r.due) + " of due" : "" }],
-    ["Late starts", figure("late_starts.*", late.no_worker + late.catch_up + late.generator, "int", ifAny(late.generator, "warn-text")), { text: late.generator ? form.int(late.generator) + " by volley" : "" }],
+    ["Started", figure("started", r.started, "int"), r.target.iterations === null ? { text: "closed model" } : around("", figure("due", r.due, "int"), " due")],
+    ["Errors", figure("errors.*", errors, "int", ifAny(errors, "bad-text")), around("", share(errors, counted, "errors.*", "requests-retried"), kinds.length === 1 ? " · " + kinds[0][0].replace("_", " ") : "")],
+    ["Dropped", figure("dropped", r.dropped, "int", ifAny(r.dropped, "bad-text")), r.due ? around("", share(r.dropped, r.due, "dropped", "due"), " of due") : { text: "" }],
+    ["Late starts", figure("late_starts.*", late.no_worker + late.catch_up + late.generator, "int", ifAny(late.generator, "warn-text")), late.generator ? around("", figure("late_starts.generator", late.generator, "int"), " by volley") : { text: "" }],
   ];
   for (const [name, key] of [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]]) {
-    out.push(["Latency " + name, beyond(r.latency_ms[key]) || figure("latency_ms." + key, r.latency_ms[key], "ms"), { text: "service " + (r.service_time_ms[key] === null ? dash : form.ms(r.service_time_ms[key])), k: "service_time_ms." + key, f: "ms" }]);
+    out.push(["Latency " + name, beyond(r.latency_ms[key]) || figure("latency_ms." + key, r.latency_ms[key], "ms"), around("service ", figure("service_time_ms." + key, r.service_time_ms[key], "ms"))]);
   }
-  if (r.start_spread_ms !== undefined) out.push(["Start spread", figure("start_spread_ms", r.start_spread_ms, "ms"), { text: r.start_spread_bound_ms ? "± " + form.ms(r.start_spread_bound_ms) + " by the clocks" : "of the nodes" }]);
+  if (r.start_spread_ms !== undefined) out.push(["Start spread", figure("start_spread_ms", r.start_spread_ms, "ms"), r.start_spread_bound_ms ? around("± ", figure("start_spread_bound_ms", r.start_spread_bound_ms, "ms"), " by the clocks") : { text: "of the nodes" }]);
   return out;
 }
 
@@ -221,7 +224,7 @@ function detail(c, r) {
     figure(`steps.${i}.requests`, s.requests, "int"), figure(`steps.${i}.errors`, s.errors, "int", ifAny(s.errors, "bad-text")), ...p(`steps.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99", "max"), ...p(`steps.${i}.service_time_ms`, s.service_time_ms, "p50", "p99")]) : []);
   const total = r ? errorsOf(r) : 0;
   table("errors", "Errors by kind", ["<kind", "errors", "of all errors", "<for example"], r ? Object.entries(r.errors).filter(e => e[1] > 0).map(([kind, n]) =>
-    [word(kind.replace("_", " ")), figure("errors." + kind, n, "int", "bad-text"), { text: form.part(n / total) }, word((r.error_examples || {})[kind], "wrap")]) : []);
+    [word(kind.replace("_", " ")), figure("errors." + kind, n, "int", "bad-text"), share(n, total, "errors." + kind, "errors.*"), word((r.error_examples || {})[kind], "wrap")]) : []);
   table("statuses", "Status codes", ["<status", "responses"], r ? Object.entries(r.status_codes).map(([code, n]) => [word(code), figure("status_codes." + code, n, "int")]) : []);
   table("percentiles", "Times", ["<of", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], r && r.requests ? [["latency from due", "latency_ms"], ["latency, successful", "latency_ok_ms"], ["service time", "service_time_ms"], ["iteration", "iteration_ms"]].map(([name, k]) =>
     [word(name), ...p(k, r[k], "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max")]) : []);
@@ -231,7 +234,7 @@ function detail(c, r) {
   table("generator", "Generator, the worst node", ["<verdict", "CPU", "throttled", "schedule lag p99", "wake-up p99", "GC pause p99", "<why"], g ? [[word(g.verdict, looks[g.verdict]), figure("generator.cpu_pct", g.cpu_pct, "pct"),
     figure("generator.throttled_pct", g.throttled_pct, "pct"), figure("generator.schedule_lag_p99_ms", g.schedule_lag_p99_ms, "ms"), figure("generator.wakeup_p99_ms", g.wakeup_p99_ms, "ms"), figure("generator.gc_pause_p99_ms", g.gc_pause_p99_ms, "ms"), word((g.reasons || []).join("; "), "wrap")]] : []);
   table("slowest", "The slowest requests", ["<step", "took", "at", "<status", "<connection", "<node"], r ? r.slowest.map((s, i) => [word((s.scenario ? s.scenario + " / " : "") + s.step), figure(`slowest.${i}.ms`, s.ms, "ms"),
-    figure(`slowest.${i}.t`, s.t, "s"), word(s.status || "timeout"), word(s.connection), word(s.node_id)]) : []);
+    figure(`slowest.${i}.t`, s.t, "s"), s.status ? figure(`slowest.${i}.status`, s.status, "int", "text") : word("timeout"), word(s.connection), word(s.node_id)]) : []);
 }
 
 // nodes are those of the cluster now, and those that only the result knows.
