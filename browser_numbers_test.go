@@ -98,7 +98,7 @@ func pointOf(path string, report any) (float64, bool) {
 // number may stand words, but no other number.
 func (s shown) matches(value float64) bool {
 	form := regexp.MustCompile(`^(?:service |± |> )?(-?[0-9.]+)(?: (ms|µs|s|%))?(?:/s| due| of due| by volley| by the clocks| · [a-z ]+)?$`)
-	found := form.FindStringSubmatch(strings.ReplaceAll(s.Text, "\u202f", ""))
+	found := form.FindStringSubmatch(strings.NewReplacer("\u202f", "", "\u00a0", " ").Replace(s.Text))
 	if found == nil {
 		return false
 	}

@@ -186,7 +186,7 @@ func TestPageOfAnHour(t *testing.T) {
 	b.silent(base)
 }
 
-// labels checks that no two texts in a chart lie over each other, and none leaves it.
+// labels checks that between any two texts of a chart is some room, and none leaves it.
 func (b *browser) labels(what string) {
 	b.t.Helper()
 	type found struct {
@@ -201,7 +201,7 @@ func (b *browser) labels(what string) {
 				out.Seen++;
 				if (box.left < whole.left || box.right > whole.right + 0.5 || box.top < whole.top || box.bottom > whole.bottom + 0.5) out.Wrong.push(of + ": " + text + " is cut off");
 				for (const other of all.slice(i + 1)) {
-					if (box.left < other.box.right && other.box.left < box.right && box.top < other.box.bottom && other.box.top < box.bottom) out.Wrong.push(of + ": " + text + " lies over " + other.text);
+					if (box.left < other.box.right + 6 && other.box.left < box.right + 6 && box.top < other.box.bottom && other.box.top < box.bottom) out.Wrong.push(of + ": " + text + " lies over " + other.text);
 				}
 			});
 		}

@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	browserTimeout = 90 * time.Second
+	browserTimeout = 2 * time.Minute
 	apiToken       = "browser-token"
 )
 

@@ -95,7 +95,8 @@ class Chart {
       parts.push(node("line", { class: v === low ? "axis" : "grid-line", x1: left, x2: right, y1: y(v), y2: y(v) }));
       parts.push(node("text", { x: left - 7, y: y(v) + 4, "text-anchor": "end" }, this.format(v, true)));
     }
-    const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].find(s => until / s <= (right - left) / 64) || Math.ceil(until / 6);
+    const room = until < 3600 ? 64 : 80; // pixels for a label
+    const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400].find(s => until / s <= (right - left) / room) || Math.ceil(until / 6);
     for (let t = 0; t <= until; t += step) parts.push(node("text", { x: this.x(t), y: h - 5, "text-anchor": t === 0 ? "start" : this.x(t) > right - 16 ? "end" : "middle" }, clock(t)));
     const drawn = [];
     this.lines.forEach((line, i) => {
@@ -107,7 +108,7 @@ class Chart {
     parts.push(...drawn); // the first line on top
     if (d.now !== null && d.now >= 0 && d.now <= until) {
       parts.push(node("line", { class: "now", x1: this.x(d.now), x2: this.x(d.now), y1: top - 2, y2: bottom }));
-      parts.push(node("text", { class: "now-text", x: Math.min(this.x(d.now) + 4, right - 24), y: top + 6 }, "now"));
+      parts.push(node("text", { class: "now-text", x: Math.min(this.x(d.now) + 4, right - 24), y: top - 3 }, "now"));
     }
     this.cross = node("line", { class: "hover", y1: top, y2: bottom, visibility: "hidden" });
     this.svg.replaceChildren(...parts, this.cross);

@@ -10,16 +10,16 @@ function el(name, attributes = {}, ...children) {
   return out;
 }
 
-// Forms of numbers. The thin space between thousands is no line break.
+// Forms of numbers. No line breaks in one: neither the thin space between thousands nor that before a unit lets it.
 const group = text => text.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 const form = {
   int: v => group(String(Math.round(v))),
-  ms: v => v === 0 ? "0 ms" : Math.abs(v) < 0.1 ? (v * 1000).toFixed(1) + " µs" : Math.abs(v) < 10 ? v.toFixed(2) + " ms" : Math.abs(v) < 1000 ? v.toFixed(1) + " ms" : group((v / 1000).toFixed(2)) + " s",
+  ms: v => v === 0 ? "0\u00a0ms" : Math.abs(v) < 0.1 ? (v * 1000).toFixed(1) + "\u00a0µs" : Math.abs(v) < 10 ? v.toFixed(2) + "\u00a0ms" : Math.abs(v) < 1000 ? v.toFixed(1) + "\u00a0ms" : group((v / 1000).toFixed(2)) + "\u00a0s",
   rate: v => v >= 1000 ? group(v.toFixed(0)) + "/s" : v.toFixed(1) + "/s",
-  pct: v => v.toFixed(1) + " %",
-  part: v => (100 * v).toFixed(2) + " %",
+  pct: v => v.toFixed(1) + "\u00a0%",
+  part: v => (100 * v).toFixed(2) + "\u00a0%",
   plain: v => group(String(+v.toFixed(3))),
-  s: v => v.toFixed(1) + " s",
+  s: v => v.toFixed(1) + "\u00a0s",
 };
 const dash = "–";
 
@@ -199,7 +199,7 @@ function makeCharts() {
     latency: new Chart(host, { title: "Latency", unit: "ms", wide: true, log: true, format: ms, lines: [{ name: "p50", look: "b", key: "p50", form: "ms" }, { name: "p95", look: "a", key: "p95", form: "ms" }, { name: "p99", look: "c", key: "p99", form: "ms" }, { name: "max", look: "d", key: "max", form: "ms" }] }),
     errors: new Chart(host, { title: "Errors and late starts", unit: "per second", format: rate, lines: [{ name: "errors", look: "d", key: "errors", form: "rate" }, { name: "late", look: "c", key: "late", form: "rate" }] }),
     workers: new Chart(host, { title: "Workers", unit: "most at a time", format: count, lines: [{ name: "asked for", look: "target" }, { name: "working", look: "a", key: "workers", form: "int" }] }),
-    lag: new Chart(host, { title: "Generator: schedule lag and GC", unit: "ms, the worst node", log: true, format: ms, lines: [{ name: "lag p99", look: "c", key: "schedule_lag_p99", form: "ms" }, { name: "longest GC pause", look: "b", key: "gc_pause", form: "ms" }] }),
+    lag: new Chart(host, { title: "Generator: lag and GC", unit: "ms, the worst node", log: true, format: ms, lines: [{ name: "lag p99", look: "c", key: "schedule_lag_p99", form: "ms" }, { name: "longest GC pause", look: "b", key: "gc_pause", form: "ms" }] }),
     cpu: new Chart(host, { title: "Generator: CPU", unit: "% of what it may use", format: pct, lines: [{ name: "worst node", look: "b", key: "cpu_pct", form: "pct" }, { name: "throttled", look: "d", key: "throttled_pct", form: "pct" }] }),
   };
 }
@@ -215,10 +215,10 @@ const looks = { ok: "good-text", strained: "warn-text", saturated: "bad-text" };
 function detail(c, r) {
   nodes(c, r);
   nodePoints(r);
-  const value = (k, t) => t.value === null ? word("none", "number") : /^(?:.*\.)?(?:service\.|ok\.|iteration\.)?(?:p\d|mean|max)/.test(t.expr) ? figure(k, t.value, "ms") : /(?:error|assertion)_rate/.test(t.expr) ? figure(k, t.value, "part") : figure(k, t.value, "plain");
-  const going = c && c.phase === "running";
+  const going = c && c.phase === "running", judged = t => going && !r.requests ? word("") : word(t.ok ? (going ? "✓ holds so far" : "✓ held") : "✗ failed", t.ok ? "good-text" : "bad-text");
+  const value = (k, t) => t.value === null ? { text: going ? dash : "none" } : /^(?:.*\.)?(?:service\.|ok\.|iteration\.)?(?:p\d|mean|max)/.test(t.expr) ? figure(k, t.value, "ms") : /(?:error|assertion)_rate/.test(t.expr) ? figure(k, t.value, "part") : figure(k, t.value, "plain");
   table("thresholds", "Thresholds", ["<threshold", "value", "failed at", "at a rate of", "<verdict"], r ? r.thresholds.map((t, i) => [word(t.expr), value(`thresholds.${i}.value`, t),
-    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), word(t.ok ? (going ? "✓ holds so far" : "✓ held") : "✗ failed", t.ok ? "good-text" : "bad-text")]) : []);
+    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t)]) : []);
   const p = (k, block, ...names) => names.map(n => figure(`${k}.${n}`, block[n], "ms"));
   table("steps", "Steps", ["<step", "requests", "errors", "p50", "p95", "p99", "max", "service p50", "service p99"], r ? r.steps.map((s, i) => [word((s.scenario ? s.scenario + " / " : "") + s.step),
     figure(`steps.${i}.requests`, s.requests, "int"), figure(`steps.${i}.errors`, s.errors, "int", ifAny(s.errors, "bad-text")), ...p(`steps.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99", "max"), ...p(`steps.${i}.service_time_ms`, s.service_time_ms, "p50", "p99")]) : []);
