@@ -46,7 +46,11 @@ type uploads struct {
 	cancel context.CancelFunc
 	slots  chan struct{}
 	going  sync.WaitGroup
-	debt   atomic.Bool // something that is owed has failed
+	debts  atomic.Int64 // of what is owed, that which is not in its bucket
+
+	// order is held while a copy is brought to its place, and shared by what is new:
+	// so no copy takes the place of what came after it.
+	order sync.RWMutex
 
 	mu     sync.Mutex
 	copies []localCopy // of what is not in its bucket, the oldest first
@@ -59,6 +63,7 @@ type localCopy struct {
 	runID   string
 	to      sources.Place
 	content sources.Content // without its body
+	owed    bool
 }
 
 func newUploads(to keeper, log *slog.Logger) *uploads {
@@ -102,7 +107,7 @@ func (u *uploads) begin(runID string, parts []*part) {
 		defer cancel()
 		what := "result"
 		for i, p := range parts {
-			written, err := u.put(ctx, p.to, p.content)
+			written, err := u.putNew(ctx, p)
 			if err != nil {
 				u.failed(runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
 				return
@@ -117,6 +122,37 @@ func (u *uploads) begin(runID string, parts []*part) {
 	})
 }
 
+// putNew uploads what is new. What could not be brought to the same place before is
+// of no more use then.
+func (u *uploads) putNew(ctx context.Context, p *part) (sources.Written, error) {
+	u.order.RLock()
+	defer u.order.RUnlock()
+	written, err := u.put(ctx, p.to, p.content)
+	if err == nil {
+		u.forget(p.to)
+	}
+	return written, err
+}
+
+func (u *uploads) forget(place sources.Place) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.copies = slices.DeleteFunc(u.copies, func(c localCopy) bool {
+		if c.to == place {
+			os.Remove(c.path)
+			u.repay(c)
+		}
+		return c.to == place
+	})
+}
+
+// repay is for what was owed and is in its bucket now.
+func (u *uploads) repay(c localCopy) {
+	if c.owed {
+		u.debts.Add(-1)
+	}
+}
+
 func (u *uploads) put(ctx context.Context, to sources.Place, c sources.Content) (sources.Written, error) {
 	written, err := u.to.Put(ctx, to, c)
 	if c.New && errors.Is(err, sources.ErrExists) {
@@ -129,23 +165,34 @@ func (u *uploads) put(ctx context.Context, to sources.Place, c sources.Content) 
 // until it takes no more.
 func (u *uploads) catchUp(ctx context.Context) {
 	for range mostCopies {
-		c, ok := u.oldest()
-		if !ok {
+		if !u.bring(ctx) {
 			return
 		}
-		var err error
-		if c.content.Body, err = os.ReadFile(c.path); err != nil {
-			u.log.Warn("the copy of a result that is in no bucket is gone: "+err.Error(), "event", "result_not_kept", "run_id", c.runID)
-			continue
-		}
-		written, err := u.put(ctx, c.to, c.content)
-		if err != nil {
-			u.giveBack(c)
-			return
-		}
-		os.Remove(c.path)
-		u.log.Info("uploaded what was kept as "+c.path, "event", "result_uploaded", "run_id", c.runID, "origin", c.to.String(), "bytes", c.bytes, "generation", written.Generation)
 	}
+}
+
+// bring uploads the oldest copy; it is false if there is none or it could not be.
+func (u *uploads) bring(ctx context.Context) bool {
+	u.order.Lock()
+	defer u.order.Unlock()
+	c, ok := u.oldest()
+	if !ok {
+		return false
+	}
+	var err error
+	if c.content.Body, err = os.ReadFile(c.path); err != nil {
+		u.log.Warn("the copy of a result that is in no bucket is gone: "+err.Error(), "event", "result_not_kept", "run_id", c.runID)
+		return true
+	}
+	written, err := u.put(ctx, c.to, c.content)
+	if err != nil {
+		u.giveBack(c)
+		return false
+	}
+	os.Remove(c.path)
+	u.repay(c)
+	u.log.Info("uploaded what was kept as "+c.path, "event", "result_uploaded", "run_id", c.runID, "origin", c.to.String(), "bytes", c.bytes, "generation", written.Generation)
+	return true
 }
 
 // oldest takes the oldest copy out of the list.
@@ -172,13 +219,13 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 	var kept []string
 	for _, p := range parts {
 		if p.owed {
-			u.debt.Store(true)
+			u.debts.Add(1)
 		}
 		if p.kept != "" {
 			kept = append(kept, p.kept)
 			content := p.content
 			content.Body = nil
-			u.keep(localCopy{p.kept, len(p.content.Body), runID, p.to, content})
+			u.keep(localCopy{p.kept, len(p.content.Body), runID, p.to, content, p.owed})
 		}
 	}
 	where := "there is no copy of it"
@@ -230,7 +277,7 @@ func (u *uploads) hurry() {
 }
 
 // owes says whether something was not uploaded that the process owes.
-func (u *uploads) owes() bool { return u.debt.Load() }
+func (u *uploads) owes() bool { return u.debts.Load() > 0 }
 
 // settle returns when nothing is under way any more.
 func (u *uploads) settle() {

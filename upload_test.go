@@ -198,7 +198,9 @@ func TestCopiesAreUploadedOnceTheBucketIsBack(t *testing.T) {
 		case 1:
 			return []*part{word("late", "a.json", false), word("late", "a.html", false)}
 		case 2:
-			return []*part{word("late", "there", true)}
+			owed, old := word("late", "there", true), word("late", "b.json", false)
+			owed.owed, old.content.Body = true, []byte("older")
+			return []*part{owed, old}
 		}
 		// Somebody makes the bucket.
 		resp, err := http.Post("http://"+server.Addr+"/storage/v1/b", "application/json", strings.NewReader(`{"name":"late"}`))
@@ -206,14 +208,14 @@ func TestCopiesAreUploadedOnceTheBucketIsBack(t *testing.T) {
 			t.Fatal(resp, err)
 		}
 		resp.Body.Close()
-		if files := left(); len(files) != 3 {
+		if files := left(); len(files) != 4 {
 			t.Errorf("kept while there is no bucket: %q", files)
 		}
-		return []*part{word("late", "b.json", false)}
+		return []*part{word("late", "b.json", false)} // what was kept for the same place is older
 	})
 	u.settle()
-	if files := left(); len(files) != 0 {
-		t.Errorf("left behind: %q", files)
+	if files := left(); len(files) != 0 || u.owes() {
+		t.Errorf("left behind: %q; owes %v", files, u.owes())
 	}
 	for _, name := range []string{"a.json", "a.html", "there", "b.json"} {
 		resp, err := http.Get("http://" + server.Addr + "/storage/v1/b/late/o/" + name + "?alt=media")

@@ -37,10 +37,12 @@ type vigil struct {
 const (
 	// mostGap is how far a process's word may go beyond its last one: a window of
 	// the two would hold what is older.
-	mostGap = 3 * time.Second
+	mostGap = 2 * time.Second
 	// mostWaits is how many seconds a leader that takes over waits for the word of
-	// all who are there: who streams to it has to notice it first.
-	mostWaits = 5
+	// all who are there: who streams to it has to notice it first. For those of whom
+	// it does not know yet whether they are there it waits fewSeconds.
+	mostWaits  = 5
+	fewSeconds = 2
 )
 
 // of is the run's vigil, made at the first time.
@@ -84,14 +86,8 @@ func (r *results) observe(o node.Outcome) (failed string) {
 		return ""
 	}
 	elapsed := map[string]time.Duration{}
-	merged, _, _, err := merge(o, func(rep node.Report) (*stats.Summary, error) {
-		s, err := readTotals(rep)
-		if err == nil {
-			elapsed[rep.Of.Life()] = s.Elapsed
-		}
-		return s, err
-	})
-	gap := err == nil && w.gap(elapsed)
+	merged, _, _, err := merge(o, noting(elapsed))
+	gap := err == nil && (!w.seen || w.gap(elapsed))
 	if gap && w.waits(o, elapsed) {
 		return ""
 	}
@@ -119,10 +115,21 @@ func (r *results) observe(o node.Outcome) (failed string) {
 	return row.Expr
 }
 
+// noting reads the totals, and notes how far each process had come.
+func noting(elapsed map[string]time.Duration) reader {
+	return func(rep node.Report) (*stats.Summary, error) {
+		s, err := readTotals(rep)
+		if err == nil {
+			elapsed[rep.Of.Life()] = s.Elapsed
+		}
+		return s, err
+	}
+}
+
 // gap says whether something has come that no observation before it was near to.
 func (w *vigil) gap(elapsed map[string]time.Duration) bool {
 	for life, at := range elapsed {
-		if before, known := w.heard[life]; !known || at > before+mostGap {
+		if at > w.heard[life]+mostGap {
 			return true
 		}
 	}
@@ -137,12 +144,25 @@ func (w *vigil) waits(o node.Outcome, elapsed map[string]time.Duration) bool {
 		newest = max(newest, at)
 	}
 	for _, m := range o.Run.Participants {
-		if o.Members[m.ServerID].Alive && elapsed[m.Life()] < newest-mostGap && w.waited < mostWaits {
+		patience, now := 0, o.Members[m.ServerID]
+		switch {
+		case now.Health.Incarnation != "" && now.Health.Incarnation != m.Incarnation, hasEnded(o, m):
+		case now.Alive:
+			patience = mostWaits
+		case now.Contact.IsZero():
+			patience = fewSeconds
+		}
+		if elapsed[m.Life()] < newest-mostGap && w.waited < patience {
 			w.waited++
 			return true
 		}
 	}
 	return false
+}
+
+// hasEnded says whether a process has said its last word.
+func hasEnded(o node.Outcome, m node.Member) bool {
+	return slices.ContainsFunc(o.Reports, func(rep node.Report) bool { return rep.Final && rep.Of.Life() == m.Life() })
 }
 
 // tellAborting logs the failure that ends a run.
@@ -173,6 +193,13 @@ func (r *results) watchedVerdicts(o node.Outcome, merged *stats.Summary) ([]stat
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.seen {
+			elapsed := map[string]time.Duration{}
+			for _, rep := range o.Reports {
+				_, _ = noting(elapsed)(rep) // what cannot be read is in no result either
+			}
+			if w.gap(elapsed) { // another led in between, or somebody was not heard
+				w.judge.Resume(merged)
+			}
 			return w.judge.Result(merged), nil
 		}
 	}

@@ -66,6 +66,7 @@ func (w *reign) pass(seconds int) {
 	for name, rec := range w.recorders {
 		s := rec.Summary()
 		s.RunID, s.NodeID, s.Elapsed, s.Planned = "r", name, w.at, 10*time.Minute
+		s.Ended = w.at >= s.Planned
 		body, err := s.Encode()
 		if err != nil {
 			w.t.Fatal(err)
@@ -77,6 +78,10 @@ func (w *reign) pass(seconds int) {
 // observed is what the leader says of the last word of those nodes.
 func (w *reign) observed(heard ...string) (failed string) {
 	w.t.Helper()
+	return w.results.observe(w.outcome(heard...))
+}
+
+func (w *reign) outcome(heard ...string) node.Outcome {
 	o := node.Outcome{Run: node.Run{ID: "r"}, Config: node.Config{Document: []byte(w.document)}, Going: true, Members: map[string]node.Standing{}}
 	for name := range w.recorders {
 		m := node.Member{ServerID: name, NodeID: name}
@@ -86,7 +91,7 @@ func (w *reign) observed(heard ...string) (failed string) {
 	for _, name := range heard {
 		o.Reports = append(o.Reports, node.Report{RunID: "r", Of: node.Member{ServerID: name, NodeID: name}, Summary: w.told[name]})
 	}
-	return w.results.observe(o)
+	return o
 }
 
 // A leader that was none for a while, or that has not heard of a node for a while,
@@ -122,6 +127,26 @@ func TestVigilKnowsAGap(t *testing.T) {
 	for range 9 {
 		w.pass(1)
 		want("afterwards", "", "a", "b")
+	}
+}
+
+// The verdict of a leader that led before, and again at the end, is of the whole run.
+func TestVerdictKnowsAGap(t *testing.T) {
+	w := newReign(t, "step(a).errors < 25 over last 10s", "a", "b")
+	for range 20 {
+		w.pass(1)
+		w.observed("a", "b")
+	}
+	w.pass(580)
+	o := w.outcome("a", "b")
+	o.Going = false
+	merged, _, _, err := merge(o, readAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := w.results.watchedVerdicts(o, merged)
+	if err != nil || len(rows) != 1 || !rows[0].OK || rows[0].Value == nil || *rows[0].Value != 20 {
+		t.Errorf("the verdict is %+v, %v; want 20 errors in the last window", rows, err)
 	}
 }
 

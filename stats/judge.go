@@ -28,6 +28,7 @@ type Judge struct {
 	at      time.Duration // of that
 	rate    float64       // arrivals per second between the last two; NaN before there is one
 	seen    bool
+	watched time.Duration // up to when of the run it has observed
 }
 
 // rule is one threshold with what has become of it.
@@ -62,6 +63,7 @@ func (j *Judge) Observe(s *Summary) {
 	if len(j.rules) == 0 {
 		return
 	}
+	j.watched = s.Elapsed
 	j.step(max(s.sending()-s.Warmup, 0), s.Started) // nothing starts in the drain
 	for _, r := range j.rules {
 		now, full := readingOf(&r.cond, s), true

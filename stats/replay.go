@@ -22,39 +22,68 @@ func inSeries(c *plan.Condition) bool {
 func (j *Judge) replay(s *Summary) {
 	served := map[*Series][]*rule{}
 	for _, r := range j.rules {
-		if series := s.seriesFor(&r.cond); series != nil {
+		if series := s.seriesFor(&r.cond); series != nil && len(series.Points) > 0 {
 			served[series] = append(served[series], r)
 		}
 	}
 	for series, rules := range served {
-		replaySeries(s, series, rules)
+		j.replaySeries(s, series, rules)
 	}
 }
 
-func replaySeries(s *Summary, series *Series, rules []*rule) {
+func (j *Judge) replaySeries(s *Summary, series *Series, rules []*rule) {
 	var sum gathered
 	left := make([]gathered, len(rules)) // what has left each rule's window
-	rates := s.ratesOver()
-	for i := range series.Points {
-		sum.add(&series.Points[i])
+	rates, known := s.ratesOver(), series.pointsBefore(s.known())
+	longest := 0 // window, in points: when all is quiet for so long, there is nothing more to see
+	for _, r := range rules {
+		w := series.windowTo(0, r.cond.Last)
+		longest = max(longest, w.points())
+	}
+	for i := range max(min(known, len(series.Points)+longest), len(series.Points)) {
+		if i < len(series.Points) {
+			sum.add(&series.Points[i], true)
+		}
 		at := min(series.Time(i+1), s.sending()) // what the drain brings belongs to the end
+		if at <= j.watched {
+			continue // it has been judged, and more exactly
+		}
 		rate := rates(at)
 		for k, r := range rules {
 			if r.cond.Last == 0 {
 				r.observe(sum.reading(&r.cond, s, max(at-s.Warmup, 0)), at, rate)
 				continue
 			}
-			if at < r.cond.Last {
+			if at < r.cond.Last || i >= known {
 				continue
 			}
-			w := series.windowTo(i+1, r.cond.Last)
-			for left[k].points < max(w.from, 0) {
-				left[k].add(&series.Points[left[k].points])
+			w, times := series.windowTo(i+1, r.cond.Last), r.cond.Metric.IsDuration()
+			for gone := &left[k]; gone.points < min(w.from, len(series.Points)); {
+				gone.add(&series.Points[gone.points], times)
 			}
-			inside := sum.minus(&left[k])
+			inside := sum.minus(&left[k], times)
 			r.observe(inside.within(&w, r, s, at), at, rate)
 		}
 	}
+}
+
+// unheard is how much the words of nodes may be apart: what is younger may not be
+// all there is.
+const unheard = 2 * time.Second
+
+// known is until when a summary knows all that happened.
+func (s *Summary) known() time.Duration {
+	if s.Ended {
+		return s.sending()
+	}
+	return min(s.Elapsed-unheard, s.sending())
+}
+
+// pointsBefore is how many points lie wholly before an instant, were the series to
+// go on for so long.
+func (s *Series) pointsBefore(at time.Duration) int {
+	span := time.Duration(s.Span) * time.Second
+	return max(int((at-s.Time(0))/span), 0)
 }
 
 // ratesOver tells the rate of arrivals at instants that ascend.
@@ -79,17 +108,23 @@ type gathered struct {
 	points int
 }
 
-func (g *gathered) add(p *Point) {
+func (g *gathered) add(p *Point, times bool) {
 	g.totals.add(p)
-	slowest := max(g.hist.max, int64(p.Max))
-	p.latency.addTo(&g.hist)
-	g.hist.max = slowest // closer than the bucket that stands for it
 	g.points++
+	if times {
+		slowest := max(g.hist.max, int64(p.Max))
+		p.latency.addTo(&g.hist)
+		g.hist.max = slowest // closer than the bucket that stands for it
+	}
 }
 
 // minus is g without earlier points of the same series.
-func (g *gathered) minus(o *gathered) gathered {
-	return gathered{totals: g.totals.minus(&o.totals), hist: g.hist.Minus(&o.hist), points: g.points - o.points}
+func (g *gathered) minus(o *gathered, times bool) gathered {
+	out := gathered{totals: g.totals.minus(&o.totals), points: g.points - o.points}
+	if times {
+		out.hist = g.hist.Minus(&o.hist)
+	}
+	return out
 }
 
 // reading is what a condition looks at in the points, which cover span.
@@ -110,8 +145,10 @@ func (g *gathered) reading(c *plan.Condition, s *Summary, span time.Duration) re
 // window is the points of a series that stand for so much of a run.
 type window struct {
 	series   *Series
-	from, to int // from may lie before the first point
+	from, to int // from may lie before the first point, to behind the last
 }
+
+func (w *window) points() int { return w.to - w.from }
 
 // windowTo is the window of about so long that ends before a point.
 func (s *Series) windowTo(to int, last time.Duration) window {
@@ -124,9 +161,9 @@ func (s *Series) windowTo(to int, last time.Duration) window {
 // or more of them.
 func (g *gathered) within(w *window, r *rule, s *Summary, at time.Duration) reading {
 	begin := max(w.series.Time(w.from), s.Warmup)
-	covered := min(at, s.sending(), w.series.Time(w.to)) - begin
-	now := g.reading(&r.cond, s, max(covered, 0))
-	if r.cond.Metric.IsDuration() || now.of > 0 || covered <= 0 || begin == s.Warmup {
+	covered := max(at-begin, 0)
+	now := g.reading(&r.cond, s, covered)
+	if now.of > 0 || covered == 0 || begin == s.Warmup && covered <= r.cond.Last {
 		return now
 	}
 	switch r.cond.Metric.Name {
@@ -158,7 +195,7 @@ func (t *totals) minus(o *totals) totals {
 // from here on, it is read of the series, whose figures are rounded: exact ones less
 // rounded ones would be neither.
 func (j *Judge) Resume(s *Summary) {
-	if s.Elapsed > 2*windowSlack { // else nothing has been missed
+	if s.Elapsed > 5*windowSlack/2 { // else nothing has been missed
 		j.resume(s, s.Elapsed)
 	}
 }
@@ -199,13 +236,18 @@ func (r *rule) sinceBefore(s *Summary, at time.Duration) (now reading, ok bool) 
 		return reading{}, false
 	}
 	series := s.seriesFor(&r.cond)
-	span := time.Duration(series.Span) * time.Second
-	// The point that is still being filled, if there is one, ends the window.
-	to := int((min(at, s.sending()) - series.Time(0) + span - 1) / span)
-	w := series.windowTo(to, r.cond.Last)
-	var sum gathered
-	for i := max(w.from, 0); i < len(series.Points); i++ {
-		sum.add(&series.Points[i])
+	known := min(s.known(), at)
+	if known < r.cond.Last && !s.Ended {
+		return reading{}, false // none has passed yet, as far as is known
 	}
-	return sum.within(&w, r, s, at), true
+	w, upTo, end := series.windowTo(series.pointsBefore(known), r.cond.Last), len(series.Points), known
+	if !s.Ended { // at the end what the drain has brought belongs to it
+		upTo = min(w.to, upTo)
+		end = series.Time(w.to)
+	}
+	var sum gathered
+	for i := max(w.from, 0); i < upTo; i++ {
+		sum.add(&series.Points[i], true)
+	}
+	return sum.within(&w, r, s, end), true
 }
