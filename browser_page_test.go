@@ -99,7 +99,7 @@ metadata: {name: checkout}
 config: {baseUrl: "URL", workers: 20}
 load:
   model: stages
-  stages: [{duration: 4s, target: 40}, {duration: 6s, target: 40}, {duration: 2s, target: 10}]
+  stages: [{duration: 4s, target: 40}, {duration: 8s, target: 40}, {duration: 2s, target: 10}]
 thresholds: ["p95 < 300ms", "error_rate < 1%"]
 scenarios:
   - name: shop
@@ -151,7 +151,7 @@ func TestLivePage(t *testing.T) {
 	b.heads("nodes", "node", "state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "plan", "part")
 	b.heads("errors", "kind", "errors", "of all errors", "for example")
 	version, _ := result.(map[string]any)["config_version"].(string)
-	for _, fact := range []string{"duration 00:12", "plan " + version[:19]} {
+	for _, fact := range []string{"duration 00:14", "plan " + version[:19]} {
 		if facts := eval[[]string](b, `[...document.querySelectorAll("#facts li")].map(e => e.textContent)`); !slices.Contains(facts, fact) {
 			t.Errorf("the head says %q, want %q in it", facts, fact)
 		}
@@ -197,7 +197,8 @@ func TestLivePageStandalone(t *testing.T) {
 	}
 	b, dir := openBrowser(t), t.TempDir()
 	build(t, filepath.Join(dir, "volley"), ".")
-	addr, plan := free(t), strings.Replace(browserPlan, "URL", slowTarget(t), 1)
+	addr := free(t)
+	plan := strings.NewReplacer("URL", slowTarget(t), "duration: 8s", "duration: 1m").Replace(browserPlan) // it is stopped
 	first, last := filepath.Join(dir, "plan.yaml"), filepath.Join(dir, "result.json")
 	if err := os.WriteFile(first, []byte(strings.Replace(plan, "checkout", "first", 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -229,7 +230,8 @@ func TestLivePageStandalone(t *testing.T) {
 	if err := node.Wait(); node.ProcessState.ExitCode() != 105 {
 		t.Errorf("the node: %v, want exit code 105: it was stopped", err)
 	}
-	b.until(5*time.Second, "the end", `document.getElementById("phase").textContent === "stopped" && document.getElementById("connection").textContent.includes("does not answer")`)
+	b.until(5*time.Second, "the end, and what the proxy says without the node", `document.getElementById("phase").textContent === "stopped" && document.getElementById("connection").textContent.includes("does not answer") &&
+		performance.getEntriesByType("resource").some(e => e.responseStatus === 502)`)
 	data, err := os.ReadFile(last)
 	if err != nil {
 		t.Fatal(err)
