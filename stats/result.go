@@ -148,7 +148,7 @@ type NodeResult struct {
 // no rate.
 type Target struct {
 	Iterations   *int64   `json:"iterations"`
-	RateErrorPct *float64 `json:"rate_error_pct"` // started against asked for
+	RateErrorPct *float64 `json:"rate_error_pct"` // started against asked for; null while a run goes on and is off by no more than a second's
 }
 
 // LateStarts splits the starts more than 1 ms after due by cause.
@@ -385,18 +385,6 @@ func (r *Result) WriteJSON(w io.Writer) error {
 		return fmt.Errorf("write result as JSON: %w", err)
 	}
 	return nil
-}
-
-func newTarget(s *Summary) Target {
-	if s.Closed {
-		return Target{}
-	}
-	asked := int64(math.Round(s.Target))
-	pct := 0.0
-	if s.Target > 0 {
-		pct = round((float64(s.Started)-s.Target)/s.Target*100, 3)
-	}
-	return Target{Iterations: &asked, RateErrorPct: &pct}
 }
 
 func newErrorCounts(s *Summary) ErrorCounts {
