@@ -109,9 +109,6 @@ scenarios:
 `
 
 func TestLivePage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser and three processes")
-	}
 	b, cluster := openBrowser(t), startTrio(t)
 	leads := cluster.leader()
 	api := cluster.apis[(leads+1)%3] // a follower's page is looked at
@@ -192,9 +189,6 @@ func (b *browser) recovers(cluster *trio, leads int) {
 // Without a cluster the page shows the run as it goes, on the node that has it; only
 // what changes something asks for the token.
 func TestLivePageStandalone(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser and a process")
-	}
 	b, dir := openBrowser(t), t.TempDir()
 	build(t, filepath.Join(dir, "volley"), ".")
 	addr := free(t)

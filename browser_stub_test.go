@@ -71,9 +71,6 @@ func decoded(t *testing.T, value any) (out any) {
 
 // Whoever waits for the start is told which node it waits for.
 func TestPageTellsWhoHasNotAcknowledged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser")
-	}
 	const version = "sha256:0123456789abcdef"
 	status := node.Status{
 		State: "follower", NodeID: "amber", ClusterEnabled: true, Peers: 2, LeaderID: "birch", Phase: "distributing",
@@ -148,12 +145,9 @@ func anHour(t *testing.T) *stats.Result {
 // An hour can be read: its charts have their points and axes, and show the values of
 // any moment.
 func TestPageOfAnHour(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser")
-	}
+	b := openBrowser(t)
 	result := anHour(t)
 	status := node.Status{State: "standalone", NodeID: "amber", Phase: "finished", Run: &node.StatusRun{RunID: "run-1", PlannedDurationS: 3600}, Members: []node.MemberStatus{{NodeID: "amber", Alive: true, Share: 1}}}
-	b := openBrowser(t)
 	base := serve(t, page.View{Plan: "checkout", Cluster: status, Result: result})
 	b.open(base, `document.querySelectorAll(".chart path").length > 6`)
 

@@ -35,9 +35,6 @@ type vigil struct {
 }
 
 const (
-	// mostGap is how far a process's word may go beyond its last one: a window of
-	// the two would hold what is older.
-	mostGap = 2 * time.Second
 	// mostWaits is how many seconds a leader that takes over waits for the word of
 	// all who are there: who streams to it has to notice it first. For those of whom
 	// it does not know yet whether they are there it waits fewSeconds.
@@ -126,10 +123,11 @@ func noting(elapsed map[string]time.Duration) reader {
 	}
 }
 
-// gap says whether something has come that no observation before it was near to.
+// gap says whether a word goes so far beyond the last one of its process that a window
+// of the two would hold what is older.
 func (w *vigil) gap(elapsed map[string]time.Duration) bool {
 	for life, at := range elapsed {
-		if at > w.heard[life]+mostGap {
+		if at > w.heard[life]+stats.Unheard {
 			return true
 		}
 	}
@@ -152,7 +150,7 @@ func (w *vigil) waits(o node.Outcome, elapsed map[string]time.Duration) bool {
 		case now.Contact.IsZero():
 			patience = fewSeconds
 		}
-		if elapsed[m.Life()] < newest-mostGap && w.waited < patience {
+		if elapsed[m.Life()] < newest-stats.Unheard && w.waited < patience {
 			w.waited++
 			return true
 		}

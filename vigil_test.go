@@ -130,6 +130,23 @@ func TestVigilKnowsAGap(t *testing.T) {
 	}
 }
 
+// The words of nodes are of different moments: a window that is read of their course
+// ends where all of them are known.
+func TestVigilReadsWhatAllHaveTold(t *testing.T) {
+	w := newReign(t, "step(a).rps > 18 over last 2s", "a", "b")
+	w.pass(60)
+	for range 6 {
+		before := w.told["b"]
+		w.pass(1)
+		newest := w.told["b"]
+		w.told["b"] = before
+		if failed := w.observed("a", "b"); failed != "" {
+			t.Errorf("%q fails at %s: both send 10 requests a second", failed, w.at)
+		}
+		w.told["b"] = newest
+	}
+}
+
 // The verdict of a leader that led before, and again at the end, is of the whole run.
 func TestVerdictKnowsAGap(t *testing.T) {
 	w := newReign(t, "step(a).errors < 25 over last 10s", "a", "b")

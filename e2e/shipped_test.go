@@ -23,13 +23,14 @@ import (
 )
 
 // What the image may take, in bytes, and its process: from its start until it
-// serves, and from SIGTERM until it has ended. The start is of several containers
-// at once, beside other tests; what one start may take, 150 ms, is readyLimit of
-// service_test.go.
+// serves, and from SIGTERM until it has ended. Of nodes that start at the same moment
+// the first has to keep to startLimit, the others to togetherLimit: they have the
+// processors in turn.
 const (
 	imageLimit      = 30_000_000
 	compressedLimit = 12_000_000
-	startLimit      = 3 * time.Second
+	startLimit      = time.Second
+	togetherLimit   = 3 * time.Second
 	sealedMemory    = 64 << 20
 )
 
@@ -248,14 +249,21 @@ func (b *bench) filesVolume(files map[string]string) string {
 	return name
 }
 
-// wantServedSoon bounds the time from the start of the container's process
-// until it has opened its ports.
-func (n *node) wantServedSoon() {
-	n.bench.t.Helper()
-	took := n.waitEvent(formTime, "node_started", 1).time.Sub(n.startedAt())
-	n.bench.t.Logf("%s: started in %v (at most %v)", n.name, took.Round(time.Millisecond), startLimit)
-	if took > startLimit {
-		n.bench.t.Errorf("%s: %v from the start of the container to node_started, want at most %v", n.name, took, startLimit)
+// wantServedSoon bounds the time from the start of each container's process until it
+// has opened its ports; the nodes were started together.
+func wantServedSoon(t *testing.T, nodes ...*node) {
+	t.Helper()
+	first := togetherLimit
+	for _, n := range nodes {
+		took := n.waitEvent(formTime, "node_started", 1).time.Sub(n.startedAt())
+		t.Logf("%s: started in %v", n.name, took.Round(time.Millisecond))
+		if took > togetherLimit {
+			t.Errorf("%s: %v from the start of the container to node_started, want at most %v", n.name, took, togetherLimit)
+		}
+		first = min(first, took)
+	}
+	if first > startLimit {
+		t.Errorf("%v from the start of a container to node_started at best, want at most %v", first, startLimit)
 	}
 }
 
@@ -267,7 +275,7 @@ func TestShippedStandalone(t *testing.T) {
 	l := load{rps: 50, seconds: 3}
 	n := b.sealed("alone", b.planVolume(l.plan(target.base())), standalone())
 	n.start()
-	n.wantServedSoon()
+	wantServedSoon(t, n)
 	code, output, err := n.handle.Exec(t.Context(), []string{"/volley", "health"})
 	if err != nil || code != 0 {
 		said, _ := io.ReadAll(output)
@@ -286,7 +294,7 @@ func TestShippedByEnvironment(t *testing.T) {
 		"TARGET_URL": target.base() + "/x", "LOAD_MODEL_TYPE": "Rps", "TARGET_RPS": "100", "NUM_CONCURRENT_TASKS": "10", "TEST_DURATION": "1h",
 	})
 	n.start()
-	n.wantServedSoon()
+	wantServedSoon(t, n)
 	eventually(t, formTime, "load arrives", func() error {
 		if target.stats().Requests["GET /x"] < 100 {
 			return errNotEnough
@@ -341,9 +349,7 @@ func runSealed(t *testing.T, b *bench, target *target, store planStore, settings
 	store.put(plan)
 	nodes := b.sealedNodes(settings...)
 	startAll(t, nodes)
-	for _, n := range nodes {
-		n.wantServedSoon()
-	}
+	wantServedSoon(t, nodes...)
 	startAt := waitReady(t, nodes, plan, formTime)
 	wantExits(t, nodes, time.Until(startAt)+l.duration()+endTime, 0)
 	stats := target.stats()

@@ -19,9 +19,9 @@ func TestSkew(t *testing.T) {
 	t.Run("same clocks", func(t *testing.T) { measureSkew(t, map[string]time.Duration{}, ms(5), ms(15)) })
 }
 
-// reportError is by how much nodes' own figures of their skew may differ from what
-// the target saw, in the median of all starts: between a node's look at the clock and
-// the target's hearing of it the machine may have done something else.
+// reportError is by how much a node's own figure of its skew may differ from
+// what the target saw: but for one start in ten of a node, between whose look at the
+// clock and whose write the machine did something else.
 const reportError = 2 * time.Millisecond
 
 func starts() int {
@@ -54,9 +54,8 @@ func measureSkew(t *testing.T, shifts map[string]time.Duration, median, worst ti
 		spread, errors := startOnce(t, target, nodes, shifts, i)
 		spreads, off = append(spreads, spread), append(off, errors...)
 	}
-	slices.Sort(off)
-	if got := off[len(off)/2]; got > reportError {
-		t.Errorf("nodes' own figures differ by %v in the median from what the target saw, want at most %v: %v", got, reportError, off)
+	if most := (len(nodes)*starts() + 9) / 10; len(off) > most {
+		t.Errorf("%d starts' figures are more than %v from what the target saw, want at most %d: %v", len(off), reportError, most, off)
 	}
 	wantOneElection(t, nodes)
 	slices.Sort(spreads)
@@ -71,7 +70,7 @@ func measureSkew(t *testing.T, shifts map[string]time.Duration, median, worst ti
 
 // startOnce posts a plan, waits for the end of its run, compares each node's own
 // figure with what the target saw, and returns how far apart the first requests
-// were, and how far each figure is off.
+// were, and what is wrong with figures by more than reportError.
 func startOnce(t *testing.T, target *target, nodes []*node, shifts map[string]time.Duration, round int) (spread time.Duration, off []time.Duration) {
 	t.Helper()
 	target.reset()
@@ -108,8 +107,9 @@ func startOnce(t *testing.T, target *target, nodes []*node, shifts map[string]ti
 		t.Logf("start %d: %s: skew %v by its own account, %v as the target saw it; clock offset %v ± %v", round, n.name, told, seen, offset, bound)
 		if line.NodeID != n.name || (told-seen).Abs() > maxSkew {
 			t.Errorf("start %d: line %d is of %s, with a skew of %v; want %s, of whom the target saw %v", round, i, line.NodeID, told, n.name, seen)
+		} else if (told - seen).Abs() > reportError {
+			off = append(off, told-seen)
 		}
-		off = append(off, (told - seen).Abs())
 		want := shifts[health.LeaderID] - shifts[n.name]
 		if n.name == health.LeaderID && (offset != 0 || bound != 0) || n.name != health.LeaderID && (bound <= 0 || (offset-want).Abs() > bound) {
 			t.Errorf("start %d: %s reports a clock offset of %v ± %v, want %v", round, n.name, offset, bound, want)

@@ -259,3 +259,46 @@ func TestFullPartsFitIntoAMessage(t *testing.T) {
 		t.Errorf("the totals: %d points, %d parts, %d requests of %d", len(totals.Series.Points), len(totals.Parts), totals.Requests, s.Requests)
 	}
 }
+
+// What was watched is not judged again by rounded figures when there is a gap later.
+func TestResumeLeavesWhatWasWatched(t *testing.T) {
+	const seconds = 14
+	percentiles := []int{50, 60, 70, 75, 80, 85, 90, 95}
+	most := make([]float64, len(percentiles)) // of the exact windows, in ms
+	watch := func(bound func(i int) float64) (*Judge, *Summary) {
+		var thresholds []plan.Threshold
+		for i, p := range percentiles {
+			thresholds = append(thresholds, plan.Threshold{Expr: fmt.Sprintf("p%d < %.6fms over last 6s", p, bound(i))})
+		}
+		d, judge := newDuo(thresholds), NewJudge(thresholds)
+		var s *Summary
+		for range seconds {
+			d.second(300*millisecond, 0)
+			s = d.merged(t)
+			judge.Observe(s)
+			for i, r := range judge.rules {
+				if w, full := peek(r, readingOf(&r.cond, s), s); full {
+					v, _, _ := w.value(&r.cond)
+					most[i] = max(most[i], v/1e6)
+				}
+			}
+		}
+		return judge, s
+	}
+	watch(func(int) float64 { return 1e6 })
+	judge, s := watch(func(i int) float64 { return most[i] * 1.00001 })
+	judge.Resume(s)
+	for _, r := range judge.rules {
+		if r.failing {
+			t.Errorf("%s held while it was watched, and has failed since", r.Expr)
+		}
+	}
+	fresh := NewJudge(nil)
+	for _, r := range judge.rules {
+		fresh.rules = append(fresh.rules, &rule{Threshold: r.Threshold, cond: r.cond})
+	}
+	fresh.Resume(s)
+	if !slices.ContainsFunc(fresh.rules, func(r *rule) bool { return r.failing }) {
+		t.Error("rounded figures would have held, too: this test shows nothing")
+	}
+}

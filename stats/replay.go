@@ -67,16 +67,16 @@ func (j *Judge) replaySeries(s *Summary, series *Series, rules []*rule) {
 	}
 }
 
-// unheard is how much the words of nodes may be apart: what is younger may not be
+// Unheard is how much the words of nodes may be apart: what is younger may not be
 // all there is.
-const unheard = 2 * time.Second
+const Unheard = 2 * time.Second
 
 // known is until when a summary knows all that happened.
 func (s *Summary) known() time.Duration {
 	if s.Ended {
 		return s.sending()
 	}
-	return min(s.Elapsed-unheard, s.sending())
+	return min(s.Elapsed-Unheard, s.sending())
 }
 
 // pointsBefore is how many points lie wholly before an instant, were the series to
