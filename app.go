@@ -68,7 +68,7 @@ type listeners struct{ control, metrics, cluster net.Listener }
 
 // newApp opens listeners and wires the parts. Its errors say what to change.
 func newApp(set settings.Settings, l logging) (*app, error) {
-	a := &app{logging: l, set: set, lag: &lagMeter{log: l.log}, memory: loadgen.NewMemory(), guard: newMemoryGuard(l.log, set.Memory)}
+	a := &app{logging: l, set: set, lag: newLagMeter(l.log, set.Cluster.Enabled), memory: loadgen.NewMemory(), guard: newMemoryGuard(l.log, set.Memory)}
 	if err := checkAttempt(set.Job); err != nil {
 		return nil, err
 	}

@@ -10,17 +10,29 @@ import (
 )
 
 const (
-	lagEvery    = 50 * time.Millisecond // how often the process wakes up to see how late it is
-	lagWindow   = 15                    // seconds of which the worst is shown: a scraper's usual interval
+	// How often the process wakes up to see how late it is: elections depend on it
+	// in a cluster, and nothing but the answers of its API elsewhere.
+	lagEvery      = 50 * time.Millisecond
+	lagEveryAlone = 250 * time.Millisecond
+
+	lagWindow   = 15 // seconds of which the worst is shown: a scraper's usual interval
 	lagWarn     = 100 * time.Millisecond
 	lagWarnRest = 10 * time.Second // between two warnings
 )
+
+func newLagMeter(log *slog.Logger, clustered bool) *lagMeter {
+	if clustered {
+		return &lagMeter{log: log, every: lagEvery}
+	}
+	return &lagMeter{log: log, every: lagEveryAlone}
+}
 
 // lagMeter measures how late this process does what it is to do at an instant:
 // when the control process does not get the CPU, everything that it promises in
 // time is in doubt.
 type lagMeter struct {
-	log *slog.Logger
+	log   *slog.Logger
+	every time.Duration
 
 	mu    sync.Mutex
 	worst [lagWindow]worstLag
@@ -36,11 +48,11 @@ type worstLag struct {
 }
 
 func (l *lagMeter) run(ctx context.Context) error {
-	timer := time.NewTimer(lagEvery)
+	timer := time.NewTimer(l.every)
 	defer timer.Stop()
 	for {
-		due := time.Now().Add(lagEvery)
-		timer.Reset(lagEvery)
+		due := time.Now().Add(l.every)
+		timer.Reset(l.every)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -13,7 +13,7 @@ import (
 
 func TestLagMeter(t *testing.T) {
 	var log bytes.Buffer
-	l := &lagMeter{log: slog.New(slog.NewJSONHandler(&log, nil))}
+	l := newLagMeter(slog.New(slog.NewJSONHandler(&log, nil)), true)
 	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * 1e9)) }
 	warnings := func() int { return strings.Count(log.String(), `"control_lag"`) }
 
@@ -40,7 +40,7 @@ func TestLagMeter(t *testing.T) {
 // A process whose goroutines queue for one CPU shows it.
 func TestLagMeterSeesStarvation(t *testing.T) {
 	var log bytes.Buffer
-	l := &lagMeter{log: slog.New(slog.NewJSONHandler(&log, nil))}
+	l := newLagMeter(slog.New(slog.NewJSONHandler(&log, nil)), true)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)

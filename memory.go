@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// lookEvery is short, because at the limit the kernel does not wait.
-	lookEvery = 100 * time.Millisecond
+	// At the limit the kernel does not wait: the guard looks again before memory
+	// that grows as fast as it can is all in use, within these bounds.
+	lookSoonest = 100 * time.Millisecond
+	lookLatest  = time.Second
+	growsAtMost = 4 << 30 // bytes a second; a core that touches new memory gets about one
 	// saveEvery is how often runs are told to save while memory is short: one may
 	// have begun meanwhile.
 	saveEvery = time.Second
@@ -55,19 +58,26 @@ func (g *memoryGuard) run(ctx context.Context) error {
 		g.log.Info("the memory guard is off: this system does not say what memory there is")
 		return nil
 	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(lookSoonest)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			g.look(time.Now())
+		case <-timer.C:
+			timer.Reset(g.look(time.Now()))
 		}
 	}
 }
 
-func (g *memoryGuard) look(now time.Time) {
+// nextLook is in how long the guard looks again.
+func nextLook(use loadgen.MemoryUse, warning float64) time.Duration {
+	left := (warning - use.Percent()) / 100 * float64(use.Limit)
+	return min(max(time.Duration(left/growsAtMost*float64(time.Second)), lookSoonest), lookLatest)
+}
+
+// look sees to the memory, and returns in how long it does again.
+func (g *memoryGuard) look(now time.Time) (again time.Duration) {
 	use := g.use()
 	m := g.mark.look(use.Percent(), !g.busy(), now)
 	if m.collect {
@@ -90,6 +100,7 @@ func (g *memoryGuard) look(now time.Time) {
 	if m.dire {
 		g.end("memory ran out: " + inMiB(use) + " were in use, over MEMORY_CRITICAL_THRESHOLD_PERCENT")
 	}
+	return nextLook(use, g.set.WarningPct)
 }
 
 func (g *memoryGuard) consequence() string {

@@ -107,7 +107,7 @@ func TestMemoryGuard(t *testing.T) {
 		now := time.Unix(1, 0)
 		for _, used = range []int64{10, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85} { // more than a second
 			g.look(now)
-			now = now.Add(lookEvery)
+			now = now.Add(lookSoonest)
 		}
 		if want := map[bool]int{true: 2, false: 0}[automatic]; engine.collected != 1 || engine.saved != want || len(ended) != 0 {
 			t.Errorf("short of memory: %+v and ended %q, want one collection, %d times saved, none ended", engine, ended, want)

@@ -250,7 +250,7 @@ func (c *client) onWire(l *line, k *errand, to *sink, rested bool, x *exchange) 
 	c.stop.heed(k.ctx)
 	x.sent = x.begun
 	if !rested || !x.ended.IsZero() { // that was a while ago
-		x.sent = time.Now()
+		x.sent = now()
 	}
 	w.ready(x.sent, k.deadline, c)
 	c.stop.busy.Store(w)
@@ -266,7 +266,7 @@ func (c *client) onWire(l *line, k *errand, to *sink, rested bool, x *exchange) 
 		p.begin(w, c.buffers)
 		err = x.read(p, k, to)
 	}
-	x.ended = time.Now()
+	x.ended = now()
 	c.stop.busy.Store(nil)
 	w.settle(err == nil && p.again())
 	p.end()

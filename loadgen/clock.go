@@ -17,23 +17,43 @@ import (
 type clock struct {
 	base  time.Time
 	bell  striker
-	slack time.Duration // how much later than the first of several the bell may strike for all of them
+	slack slack
 
-	mu    sync.Mutex
-	queue []*alarm      // a heap: the next one to wake is the first
-	set   time.Duration // when the bell will strike; endless if it will not
-	over  bool
+	mu     sync.Mutex
+	queue  []*alarm      // a heap: the next one to wake is the first
+	set    time.Duration // when the bell will strike; endless if it will not
+	first  time.Duration // who was the next one when it was set
+	ahead  time.Duration // by how much it strikes early, for one who then spins
+	doubts int           // for how many strikes the process is taken to be busy
+	lead   *lead         // nil where nobody spins
+	over   bool
 }
 
-// together is within how much time several arrivals wake by one strike, the first
-// of them so much later than it could: to wake costs several times what sending
-// does. Nobody wakes early, and one that is alone wakes on time.
-const together = 200 * time.Microsecond
+// slack is how much later than the first of several who wait the bell may strike
+// for all of them: to wake costs several times what sending does. Who is alone
+// goes on time, and nobody goes early.
+type slack struct {
+	few  time.Duration
+	many time.Duration // where few has at least a crowd: the CPU is worth more there
+}
+
+const crowd = 4
+
+// A process is busy where strikes follow each other fast, and for a while when one
+// came late: a few hundred, so that those are no hundredth of all.
+const (
+	busyWithin = 500 * time.Microsecond
+	strikeLate = 2 * time.Millisecond
+	mostDoubts = 256
+)
+
+func ordinarySlack() slack { return slack{few: 200 * time.Microsecond, many: 500 * time.Microsecond} }
 
 // striker calls what it was made with after the time that it was last set to,
 // never sooner.
 type striker interface {
-	set(in time.Duration)
+	// set says whether the process has more to do than to wait.
+	set(in time.Duration, busy bool)
 	// stop returns when no call is under way any more.
 	stop()
 }
@@ -42,7 +62,7 @@ func newClock(base time.Time) *clock {
 	c := &clock{base: base, set: endless}
 	if !virtual() {
 		if s := newKernelBell(c.strike); s != nil {
-			c.bell, c.slack = s, together
+			c.bell, c.slack, c.lead = s, ordinarySlack(), newLead()
 			return c
 		}
 	}
@@ -66,16 +86,32 @@ func (c *clock) wait(a *alarm, heard <-chan struct{}, at time.Duration) bool {
 	if !c.add(a, at) {
 		return false
 	}
+	var in bool
 	if heard == nil {
-		return <-a.rings
+		in = <-a.rings
+	} else {
+		select {
+		case in = <-a.rings:
+		case <-heard:
+			c.forget(a)
+			return false
+		}
 	}
-	select {
-	case in := <-a.rings:
-		return in
-	case <-heard:
-		c.forget(a)
-		return false
+	if in && a.ahead > 0 {
+		c.spin(a)
 	}
+	return in
+}
+
+// spin is the rest of the wait of one who was woken early.
+func (c *clock) spin(a *alarm) {
+	woken := time.Since(c.base)
+	for time.Since(c.base) < a.at {
+		continue
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lead.learn(woken-(a.at-a.ahead), a.at-woken)
 }
 
 func (c *clock) add(a *alarm, at time.Duration) bool {
@@ -106,34 +142,56 @@ func (c *clock) forget(a *alarm) {
 }
 
 // wind sets the bell to the next one that waits, and for those who want to wake
-// soon after, to the last of them. A bell that is set to something sooner stays.
+// soon after, to the last of them. A bell that is set for that one stays, as does
+// one that is set to something sooner.
 func (c *clock) wind(now time.Duration) {
-	if len(c.queue) == 0 || c.set <= c.queue[0].at+c.slack {
+	if len(c.queue) == 0 {
 		return
 	}
-	c.set = c.last(0, c.queue[0].at+c.slack)
-	c.bell.set(c.set - now)
+	next := c.queue[0].at
+	if c.set != endless && (c.first <= next || c.set <= next+c.slack.few) {
+		return
+	}
+	last, n := c.until(0, next+c.slack.few)
+	if n >= crowd {
+		last, _ = c.until(0, next+c.slack.many)
+	}
+	c.first, c.ahead = next, 0
+	if n == 1 && c.lead != nil {
+		c.ahead = c.lead.before(next, now)
+	}
+	c.set = last - c.ahead
+	c.bell.set(c.set-now, c.set-now < busyWithin || c.doubts > 0)
 }
 
-// last is the latest instant, up to a limit, of one who waits at a seat or behind
-// it; that at the seat is within the limit.
-func (c *clock) last(seat int, limit time.Duration) time.Duration {
-	latest := c.queue[seat].at
+// until is the latest instant, up to a limit, of those who wait at a seat or behind
+// it, and how many they are; that at the seat is within the limit.
+func (c *clock) until(seat int, limit time.Duration) (latest time.Duration, n int) {
+	latest, n = c.queue[seat].at, 1
 	for behind := 2*seat + 1; behind <= 2*seat+2 && behind < len(c.queue); behind++ {
 		if c.queue[behind].at <= limit {
-			latest = max(latest, c.last(behind, limit))
+			at, more := c.until(behind, limit)
+			latest, n = max(latest, at), n+more
 		}
 	}
-	return latest
+	return latest, n
 }
 
-// strike wakes all whose instant has come.
+// strike wakes all whose instant has come, or will so soon that they spin for it.
 func (c *clock) strike() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Since(c.base)
-	for len(c.queue) > 0 && c.queue[0].at <= now {
-		c.remove(0).rings <- true // has room: it waits once at a time
+	if c.doubts > 0 {
+		c.doubts--
+	}
+	if now-c.set > strikeLate {
+		c.doubts = mostDoubts
+	}
+	for len(c.queue) > 0 && c.queue[0].at <= now+c.ahead {
+		a := c.remove(0)
+		a.ahead = c.ahead
+		a.rings <- true // has room: it waits once at a time
 	}
 	c.set = endless
 	c.wind(now)
@@ -222,15 +280,19 @@ func newTimerBell(strike func()) *timerBell {
 	return b
 }
 
-func (b *timerBell) set(in time.Duration) {
+func (b *timerBell) set(in time.Duration, _ bool) {
 	if !b.timer.Reset(max(in, 0)) {
 		b.calls.Add(1)
 	}
 }
 
-func (b *timerBell) stop() {
+func (b *timerBell) cancel() {
 	if b.timer.Stop() {
 		b.calls.Done()
 	}
+}
+
+func (b *timerBell) stop() {
+	b.cancel()
 	b.calls.Wait()
 }

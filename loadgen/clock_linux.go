@@ -14,7 +14,9 @@ import (
 //
 // A process whose processors are all taken looks at the network seldom, and at
 // Go's timers before each goroutine that it runs: there a timer is the better
-// bell. Both are set, and the first to end strikes.
+// bell. Where it is busy both are set, and the first to end strikes. Elsewhere one
+// of Go's would wake the process twice more for each strike: the runtime's own
+// watch, and the poller, which waits for it in whole milliseconds, rounded down.
 type kernelBell struct {
 	*timerBell
 	file *os.File
@@ -45,10 +47,14 @@ func newKernelBell(strike func()) striker {
 	return b
 }
 
-func (b *kernelBell) set(in time.Duration) {
+func (b *kernelBell) set(in time.Duration, busy bool) {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(in, 1).Nanoseconds())} // 0 would be never
 	_ = unix.TimerfdSettime(b.fd, 0, &spec, nil)                                  // the arguments are good
-	b.timerBell.set(in)
+	if busy {
+		b.timerBell.set(in, busy)
+	} else {
+		b.timerBell.cancel()
+	}
 }
 
 func (b *kernelBell) stop() {

@@ -91,10 +91,10 @@ func TestClockWakesSeveralByOneStrike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock(time.Now())
 		defer c.stop()
-		c.slack = 200
+		c.slack = slack{few: 200, many: 500}
 		var all sync.WaitGroup
 		for _, w := range []struct{ at, want time.Duration }{
-			{5000, 5000}, {1201, 1201}, {1200, 1200}, {1050, 1200}, {1001, 1200}, {1000, 1200}, {300, 300}, {2350, 2500}, {2300, 2500}, {2500, 2500}, {2501, 2501}, {3600, 3600}, {3399, 3399},
+			{5000, 5000}, {1201, 1201}, {1200, 1201}, {1050, 1201}, {1001, 1201}, {1000, 1201}, {300, 300}, {2350, 2500}, {2300, 2500}, {2500, 2500}, {2501, 2501}, {3600, 3600}, {3399, 3399},
 		} {
 			all.Go(func() {
 				var a alarm
@@ -115,7 +115,7 @@ func TestClockIsNeverEarly(t *testing.T) {
 		"kernel": newKernelBell,
 		"timer":  func(strike func()) striker { return newTimerBell(strike) },
 	} {
-		c := &clock{base: time.Now(), set: endless, slack: together}
+		c := &clock{base: time.Now(), set: endless, slack: ordinarySlack(), lead: newLead()}
 		if c.bell = bell(c.strike); c.bell == nil {
 			t.Logf("%s: none here", name)
 			continue

@@ -111,10 +111,10 @@ type timing struct{ dns, connect, tls time.Duration }
 
 // rest starts the time after which an idle connection is gone. A timer that runs
 // goes on: what it finds when it fires is that the line came to rest later.
-func (l *line) rest(limit time.Duration, gone func(*line)) {
-	l.limit, l.since = limit, time.Now()
+func (l *line) rest(limit time.Duration, with interface{ expired(*line) }) {
+	l.limit, l.since = limit, now()
 	if limit > 0 && l.expiry == nil {
-		l.expiry = time.AfterFunc(limit, func() { gone(l) })
+		l.expiry = time.AfterFunc(limit, func() { with.expired(l) })
 	}
 }
 

@@ -7,8 +7,12 @@ import (
 )
 
 // patrolEvery is how often somebody looks for arrivals that have grown too old
-// while all workers hang.
-const patrolEvery = 50 * time.Millisecond
+// while all workers hang. As long as one of them is there, nothing grows old, and
+// patrolSeldom will do.
+const (
+	patrolEvery  = 50 * time.Millisecond
+	patrolSeldom = 4 * patrolEvery
+)
 
 // busyness is what the workers do at one moment. Those of a closed model are
 // never idle.
@@ -23,12 +27,12 @@ func (c *crew) look() *busyness {
 // patrol drops what is too old, until over. What the workers do at that moment
 // is why.
 func (c *crew) patrol(over <-chan struct{}) {
-	tick := time.NewTicker(patrolEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(patrolEvery)
+	defer timer.Stop()
 	before := &busyness{idle: 1}
 	for {
 		select {
-		case <-tick.C:
+		case <-timer.C:
 			now := c.look()
 			why := now
 			if before.idle == 0 && now.idle > 0 {
@@ -37,10 +41,20 @@ func (c *crew) patrol(over <-chan struct{}) {
 			before = now
 			c.busyness.Store(why)
 			c.expired(why, c.pacer.drop(c.now()))
+			timer.Reset(c.nextPatrol(now))
 		case <-over:
 			return
 		}
 	}
+}
+
+// nextPatrol is soon enough to see several times how it stands before the first
+// arrival that nobody came for is too old.
+func (c *crew) nextPatrol(now *busyness) time.Duration {
+	if now.idle == 0 {
+		return patrolEvery
+	}
+	return max(min(patrolSeldom, c.pacer.maxBacklog/4), patrolEvery)
 }
 
 // dropped counts what a worker found too old when it came back. It is no longer

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 )
 
 // workerOf is a worker of a plan with these steps; "v" is set to what has to be
@@ -20,7 +19,7 @@ func workerOf(t testing.TB, config, steps string) *user {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := newUser(r, 0, func(ready time.Time) time.Time { return ready })
+	u := newUser(r, 0, nil)
 	u.client, u.scenario = r.net.client(), &r.script.scenarios[0]
 	u.afresh()
 	return u

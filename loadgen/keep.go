@@ -159,7 +159,7 @@ func (o *own) add(l *line) {
 		if len(o.lines) >= mostOrigins {
 			old = o.leave(0)
 		}
-		l.rest(o.expire, o.expired)
+		l.rest(o.expire, o)
 		o.lines = append(o.lines, l)
 	}
 	o.mu.Unlock()

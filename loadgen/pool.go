@@ -238,7 +238,7 @@ func (p *pool) returned(s *shelf, g grant) (dead []*line) {
 	case l.lent > 0:
 		return nil
 	case fit && (p.spare < 0 || len(s.idle) < p.spare):
-		l.rest(p.expire, p.expired)
+		l.rest(p.expire, p)
 		s.idle = append(s.idle, l)
 		return nil
 	case !fit && !p.single:
@@ -306,7 +306,7 @@ func (p *pool) add(l *line) {
 	full := p.most > 0 && p.open >= p.most || p.spare >= 0 && len(s.idle) >= p.spare
 	if !full {
 		p.open++
-		l.rest(p.expire, p.expired)
+		l.rest(p.expire, p)
 		s.idle = append(s.idle, l)
 	}
 	p.mu.Unlock()

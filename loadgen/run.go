@@ -190,6 +190,9 @@ func (r *run) crew(clients []*client) *crew {
 	c.limit, c.none = r.work.ownLimit()
 	ready := &readyClients{of: slices.Clone(clients)}
 	c.recruit = func(worker int, turn place) iterator {
+		if !c.requests || c.pacer == nil {
+			turn = nil
+		}
 		u := newUser(r, worker, turn)
 		u.client = ready.take(worker)
 		if u.client == nil {

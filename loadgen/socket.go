@@ -15,6 +15,7 @@ type socket struct {
 	net.Conn
 	raw  syscall.RawConn // nil if there is no descriptor, as in memory
 	turn func(fd uintptr) bool
+	ear  func(fd uintptr)
 
 	holding bool   // Write keeps what it is given
 	kept    []byte // by Write
@@ -27,11 +28,12 @@ type socket struct {
 	eager bool          // it does not wait
 	n     int
 	err   error
+	heard said
 }
 
 func newSocket(conn net.Conn) *socket {
 	s := &socket{Conn: conn}
-	s.turn = s.take
+	s.turn, s.ear = s.take, s.hear // made once: each of them would be an allocation
 	if c, ok := conn.(syscall.Conn); ok {
 		s.raw, _ = c.SyscallConn()
 	}
@@ -152,12 +154,14 @@ const (
 
 // listen looks without reading or waiting. Where there is no descriptor
 // nothing can be heard.
-func (s *socket) listen() (heard said) {
+func (s *socket) listen() said {
 	if s.raw == nil {
 		return saidNothing
 	}
-	if err := s.raw.Control(func(fd uintptr) { heard = peek(int(fd)) }); err != nil {
+	if err := s.raw.Control(s.ear); err != nil {
 		return saidEnd
 	}
-	return heard
+	return s.heard
 }
+
+func (s *socket) hear(fd uintptr) { s.heard = peek(int(fd)) }

@@ -107,7 +107,7 @@ func Try(ctx context.Context, job Job, only string, watch func(TriedStep)) error
 }
 
 func (r *run) try(ctx context.Context, i int, told func(TriedStep)) error {
-	u := newUser(r, 0, func(ready time.Time) time.Time { return ready })
+	u := newUser(r, 0, nil)
 	u.client = r.net.client()
 	defer u.close()
 	u.script = r.script.only(i)

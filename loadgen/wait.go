@@ -23,6 +23,7 @@ type alarm struct {
 	rings chan bool
 	at    time.Duration
 	seat  int
+	ahead time.Duration // it was woken by as much before at, or nearly; 0 if at at
 }
 
 // until waits for t and reports true, or false once ctx is done.
@@ -68,6 +69,13 @@ func (a *alarm) precisely(ctx context.Context, heard <-chan struct{}, t time.Tim
 	}
 	return ctx.Err() == nil
 }
+
+// epoch is when this process began, nearly.
+var epoch = time.Now()
+
+// now is time.Now by one clock instead of two: the wall clock's time is that of
+// the epoch, plus what has passed since. A request takes several.
+func now() time.Time { return epoch.Add(time.Since(epoch)) }
 
 // monotonic turns an instant, which may have come over a wire and then has
 // only a wall clock reading, into one that a step of the wall clock does not

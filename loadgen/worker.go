@@ -28,7 +28,7 @@ type user struct {
 	shard    *stats.Shard // counted, or warmup's
 	counted  *stats.Shard
 	warmup   *stats.Shard
-	place    place
+	place    place     // nil if no request waits for one
 	base     time.Time // the run's start
 	scenario *scenario // of the iteration that is ready
 	row      int       // of its data file
@@ -74,7 +74,10 @@ func (u *user) onWrite(wrote func(at time.Time)) { u.wrote = wrote }
 // waitTurn waits for the request's place in the schedule. It is not the
 // target's fault that a place comes later.
 func (u *user) waitTurn() {
-	ready := time.Now()
+	if u.place == nil {
+		return
+	}
+	ready := now()
 	u.held += u.place(ready).Sub(ready)
 }
 
@@ -95,7 +98,7 @@ type memory struct {
 func (u *user) iterate(ctx context.Context, n int64, due time.Time) {
 	sc := u.scenario
 	u.fresh(sc, n)
-	began, outcome := time.Now(), stats.Succeeded
+	began, outcome := now(), stats.Succeeded
 	for i := range sc.steps {
 		st := &sc.steps[i]
 		done, kind, whole := u.step(ctx, st, due)
@@ -219,7 +222,7 @@ func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, d
 	if u.client.reserve(ctx, c.errand.route) != nil {
 		return sm, time.Now(), time.Now(), false
 	}
-	c.errand.came = time.Now()
+	c.errand.came = now()
 	c.errand.deadline = c.errand.came.Add(st.timeout)
 	var first time.Time
 	held := u.held

@@ -5,7 +5,7 @@
 // ratios mean anything on another machine. It exits 1 if a generator does not
 // work, whatever the figures are.
 //
-//	go run ./bench/peers [-modes closed,rate,…] [-peers wrk,fortio,…] [-for 20s] [-runs 5] [-json FILE] [-client auto] [-volley PATH]
+//	go run ./bench/peers [-modes closed,rate,…] [-peers wrk,fortio,…] [-for 20s] [-unpaced 20s] [-runs 5] [-json FILE] [-client auto] [-volley PATH]
 //
 // It needs Linux with two cores, taskset (util-linux) and nginx. The peers: wrk and hey
 // are Debian packages, fortio, vegeta and k6 build with go install
@@ -14,6 +14,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,10 +31,18 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "least" {
+		if err := least(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	names := modeNames()
 	chosen := flag.String("modes", strings.Join(names, ","), "what to measure")
 	peers := flag.String("peers", "wrk,hey,fortio,vegeta,k6", "the generators to measure beside volley, those that are on PATH")
 	length := flag.Duration("for", 20*time.Second, "length of each measurement, at least 1s")
+	unpaced := flag.Duration("unpaced", 0, "length of each measurement where no rate is set, at least 1s (as -for unless given)")
 	runs := flag.Int("runs", 5, "rounds in each of which every generator runs once")
 	file := flag.String("json", "", "file for the figures")
 	client := flag.String("client", "auto", "config.client of volley's plans")
@@ -41,8 +50,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b := &bench{volley: *volley, client: *client, peers: strings.Split(*peers, ","), length: *length}
-	err := b.measure(ctx, strings.Split(*chosen, ","), *runs, *file)
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	b := &bench{self: self, volley: *volley, client: *client, peers: strings.Split(*peers, ","), rated: *length, unrated: cmp.Or(*unpaced, *length)}
+	err = b.measure(ctx, strings.Split(*chosen, ","), *runs, *file)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		stop()
@@ -54,7 +68,8 @@ func main() {
 type Report struct {
 	Date    string   `json:"date"`
 	Machine string   `json:"machine"`
-	Seconds float64  `json:"seconds"` // of each measurement
+	Seconds float64  `json:"seconds"` // of each measurement where a rate is set
+	Unpaced float64  `json:"unpaced"` // and elsewhere
 	Runs    int      `json:"runs"`
 	Tools   []string `json:"tools"` // with their versions
 	Rows    []Row    `json:"rows"`
@@ -65,8 +80,8 @@ func (b *bench) measure(ctx context.Context, chosen []string, runs int, file str
 	if err != nil {
 		return err
 	}
-	if b.length < time.Second || runs < 1 {
-		return fmt.Errorf("-for %v -runs %d: at least 1s and 1 are accepted", b.length, runs)
+	if min(b.rated, b.unrated) < time.Second || runs < 1 {
+		return fmt.Errorf("-for %v -unpaced %v -runs %d: at least 1s, 1s and 1 are accepted", b.rated, b.unrated, runs)
 	}
 	if b.folder, err = os.MkdirTemp("", "peers-*"); err != nil {
 		return err
@@ -79,7 +94,7 @@ func (b *bench) measure(ctx context.Context, chosen []string, runs int, file str
 		return err
 	}
 	r := Report{
-		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Seconds: b.length.Seconds(), Runs: runs, Tools: b.versions(ctx),
+		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Seconds: b.rated.Seconds(), Unpaced: b.unrated.Seconds(), Runs: runs, Tools: b.versions(ctx),
 	}
 	r.Rows, err = b.rounds(ctx, modes, runs)
 	if err = errors.Join(err, b.target.stop()); err != nil {
@@ -111,6 +126,9 @@ func binary(ctx context.Context, volley, folder string) (string, error) {
 func (b *bench) rounds(ctx context.Context, modes []mode, runs int) ([]Row, error) {
 	var rows []Row
 	for _, m := range modes {
+		if b.length = b.unrated; m.paced {
+			b.length = b.rated
+		}
 		tools, missing := b.present(m)
 		if len(missing) > 0 {
 			fmt.Printf("%s: left out, because they are not on PATH: %s\n", m.name, strings.Join(missing, ", "))
@@ -137,11 +155,18 @@ func (b *bench) rounds(ctx context.Context, modes []mode, runs int) ([]Row, erro
 // are not.
 func (b *bench) present(m mode) (tools []tool, missing []string) {
 	for _, t := range m.tools(b) {
-		if t.args[0] != b.volley && !slices.Contains(b.peers, t.name) {
+		if own := t.args[0] == b.volley || t.args[0] == b.self; own {
+			tools = append(tools, t)
 			continue
 		}
-		if _, err := exec.LookPath(t.name); err != nil && t.args[0] != b.volley {
-			missing = append(missing, t.name)
+		peer, _, _ := strings.Cut(t.name, ",")
+		if !slices.Contains(b.peers, peer) {
+			continue
+		}
+		if _, err := exec.LookPath(peer); err != nil {
+			if !slices.Contains(missing, peer) {
+				missing = append(missing, peer)
+			}
 			continue
 		}
 		tools = append(tools, t)

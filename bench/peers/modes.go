@@ -12,7 +12,8 @@ type mode struct {
 	name      string
 	title     string
 	reference string // whose figure is 1; "" if there is nobody to compare with
-	rate      int    // requests per second; 0 for as many as can be
+	paced     bool   // a rate is set, by the mode or by its tools
+	rate      int    // requests per second, if it is the mode's
 	by        func(sample) float64
 	tools     func(*bench) []tool
 	limits    []limit
@@ -54,12 +55,12 @@ func modes() []mode {
 	ratio := func(most float64) limit { return limit{tool: "volley", figure: "ratio", of: ratioOf, bound: most} }
 	return []mode{
 		{name: "closed", title: "64 connections, each at its own pace", reference: "wrk", by: cost, tools: (*bench).closed, limits: []limit{ratio(1.25)}},
-		{name: "rate", title: "20 000/s, 64 workers", reference: "fortio", rate: rate, by: cost, tools: (*bench).paced, limits: []limit{
+		{name: "rate", title: "20 000/s, 64 workers", reference: "fortio", paced: true, rate: rate, by: cost, tools: (*bench).paced, limits: []limit{
 			ratio(1.25),
 			{tool: "volley", figure: "rate error, %", of: func(r Row) float64 { return math.Abs(r.RateErrorPct) }, bound: 0.1},
 			{tool: "volley", figure: "lag p99, ms", of: func(r Row) float64 { return r.LagP99Ms }, bound: 1},
 		}},
-		{name: "idle", title: "1, 100 and 1 000/s, 10 workers", by: cost, tools: (*bench).idle, limits: quiet()},
+		{name: "idle", title: "1, 100 and 1 000/s, 10 workers", paced: true, by: cost, tools: (*bench).idle, limits: quiet()},
 		{name: "scenario", title: "three steps with extraction and assertions, 32 workers", reference: "k6", by: cost, tools: (*bench).scenario, limits: []limit{ratio(0.25)}},
 		{name: "tls", title: "TLS 1.3, 64 connections", reference: "wrk", by: cost, tools: (*bench).secure, limits: []limit{ratio(1.5)}},
 		{name: "large", title: "1 MiB responses, 64 connections; the ratio is that of requests per second", reference: "wrk", by: throughput, tools: (*bench).large,
@@ -164,9 +165,24 @@ func (b *bench) idle() (tools []tool) {
 	for i, r := range idleRates() {
 		t := b.ours(idleNames()[i], b.plan(b.target.plain, "workers: 10", fmt.Sprintf("model: rps, target: %d", r), ""))
 		t.rate = r
-		tools = append(tools, t)
+		tools = append(tools, t, b.fewest(r), b.slowly(r))
 	}
 	return tools
+}
+
+// fewest is what no generator can go below: see least.
+func (b *bench) fewest(rate int) tool {
+	return tool{
+		name: fmt.Sprintf("a bare loop, %d/s", rate), rate: rate, read: readLeast, env: []string{"GODEBUG=asyncpreemptoff=1"},
+		args: []string{b.self, "least", strings.TrimSuffix(strings.TrimPrefix(b.target.plain, "http://"), "/"), strconv.Itoa(rate), strconv.FormatFloat(b.length.Seconds(), 'f', -1, 64)},
+	}
+}
+
+func (b *bench) slowly(rate int) tool {
+	return tool{
+		name: fmt.Sprintf("fortio, %d/s", rate), rate: rate, read: readFortio,
+		args: []string{"fortio", "load", "-qps", strconv.Itoa(rate), "-c", "10", "-t", b.seconds(), "-loglevel", "error", b.target.plain},
+	}
 }
 
 func (b *bench) secure() []tool {

@@ -24,6 +24,7 @@ func TestWhatToolsSay(t *testing.T) {
 			said{answered: 5, failed: 19, seconds: 2}},
 		"fortio": {readFortio, "Code 200 : 90 (90.0 %)\nCode  -1 : 6 (6.0 %)\nCode 503 : 4 (4.0 %)\nAll done 100 calls (plus 4 warmup) 0.234 ms avg, 50.0 qps\n",
 			said{answered: 90, failed: 10, seconds: 2}},
+		"a bare loop": {readLeast, "4000 answered in 2 s, lag p50 0.041 p99 1.5e-01 ms\n", said{answered: 4000, seconds: 2, lagP50: 0.041, lagP99: 0.15}},
 		"vegeta": {readVegeta, `{"duration":989887005,"wait":10112995,"requests":100,"success":1,"status_codes":{"0":2,"200":97,"500":1},"errors":[]}`,
 			said{answered: 97, failed: 3, seconds: 1}},
 		"k6": {readK6, "    http_req_failed................: 0.50% 300 out of 60000\n    http_reqs......................: 60000  4000.000000/s\n",
@@ -144,6 +145,14 @@ func TestModes(t *testing.T) {
 	}
 	if _, err := choose([]string{"closed", "open"}); err == nil || !strings.Contains(err.Error(), `there is no "open" (accepted: closed, rate, idle, scenario, tls, large, connections, processors)`) {
 		t.Errorf("an unknown mode: %v", err)
+	}
+	// What is named after a peer and a rate is that peer's, and the bare loop nobody's.
+	b.self, b.peers = "/self", []string{"some", "true"}
+	both := mode{tools: func(b *bench) []tool {
+		return []tool{{name: "a bare loop, 5/s", args: []string{b.self}}, {name: "true, 5/s", args: []string{"true"}}, {name: "some, 5/s", args: []string{"some"}}, {name: "other, 5/s", args: []string{"other"}}}
+	}}
+	if tools, missing := b.present(both); len(tools) != 2 || tools[0].name != "a bare loop, 5/s" || tools[1].name != "true, 5/s" || len(missing) != 1 || missing[0] != "some" {
+		t.Errorf("present are %v, missing %v", tools, missing)
 	}
 	for _, m := range modes() {
 		names := map[string]bool{}

@@ -15,12 +15,14 @@ import (
 
 // bench is what all measurements have in common.
 type bench struct {
-	folder string
-	volley string // the binary
-	client string // of volley's plans
-	peers  []string
-	target *server
-	length time.Duration
+	folder         string
+	volley         string // the binary
+	self           string // this program's, which is a peer as well
+	client         string // of volley's plans
+	peers          []string
+	target         *server
+	rated, unrated time.Duration // lengths of measurements with a rate, and without
+	length         time.Duration // that of the mode that is measured
 }
 
 // sample is one measurement of a tool.

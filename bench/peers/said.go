@@ -67,6 +67,13 @@ func (f *finder) sum(pattern string) (sum int64) {
 	return sum
 }
 
+func readLeast(out string, _ []byte) (s said, err error) {
+	f := finder{text: out}
+	s.answered, s.seconds = int64(f.number(`(\d+) answered`)), f.number(`answered in ([0-9.]+) s`)
+	s.lagP50, s.lagP99 = f.number(`lag p50 ([-0-9.e]+) `), f.number(` p99 ([-0-9.e]+) ms`)
+	return s, f.err
+}
+
 func readWrk(out string, _ []byte) (s said, err error) {
 	f := finder{text: out}
 	s.answered = int64(f.number(`(\d+) requests in `))

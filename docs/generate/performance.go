@@ -14,6 +14,7 @@ type figures struct {
 	Date    string      `json:"date"`
 	Machine string      `json:"machine"`
 	Seconds float64     `json:"seconds"`
+	Unpaced float64     `json:"unpaced"`
 	Runs    int         `json:"runs"`
 	Tools   []string    `json:"tools"`
 	Rows    []figureRow `json:"rows"`
@@ -78,7 +79,11 @@ func (f figures) circumstances() string {
 	if f.Runs > 1 {
 		rounds = fmt.Sprintf("medians of %d rounds", f.Runs)
 	}
-	return fmt.Sprintf("Measured %s on %s; %s of %s s; %s.\n\n", f.Date, f.Machine, rounds, num(f.Seconds), strings.Join(f.Tools, ", "))
+	length := num(f.Seconds) + " s"
+	if f.Unpaced != f.Seconds {
+		length += ", of " + num(f.Unpaced) + " s where no rate is set"
+	}
+	return fmt.Sprintf("Measured %s on %s; %s of %s; %s.\n\n", f.Date, f.Machine, rounds, length, strings.Join(f.Tools, ", "))
 }
 
 // named says what a ratio is one of.
