@@ -70,3 +70,10 @@ func TestLagMeterSeesStarvation(t *testing.T) {
 		t.Errorf("no warning: %s", log.String())
 	}
 }
+
+// Elections depend on a control process that wakes up in time, and only those.
+func TestLagIsLookedAtMoreOftenInACluster(t *testing.T) {
+	if in, alone := newLagMeter(nil, true).every, newLagMeter(nil, false).every; in != lagEvery || alone != lagEveryAlone || alone <= in {
+		t.Errorf("every %v in a cluster and %v alone", in, alone)
+	}
+}

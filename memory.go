@@ -15,7 +15,7 @@ import (
 
 const (
 	// At the limit the kernel does not wait: the guard looks again before memory
-	// that grows as fast as it can is all in use, within these bounds.
+	// that grows as fast as it can is over the warning threshold, within these bounds.
 	lookSoonest = 100 * time.Millisecond
 	lookLatest  = time.Second
 	growsAtMost = 4 << 30 // bytes a second; a core that touches new memory gets about one
@@ -72,7 +72,7 @@ func (g *memoryGuard) run(ctx context.Context) error {
 
 // nextLook is in how long the guard looks again.
 func nextLook(use loadgen.MemoryUse, warning float64) time.Duration {
-	left := (warning - use.Percent()) / 100 * float64(use.Limit)
+	left := (warning - use.Percent()) / 100 * float64(use.Smallest) // of every limit it is at least that
 	return min(max(time.Duration(left/growsAtMost*float64(time.Second)), lookSoonest), lookLatest)
 }
 

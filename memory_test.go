@@ -345,3 +345,24 @@ func TestMetricsOfThisProcess(t *testing.T) {
 		t.Errorf("health shows %v of %v MB", h.MemoryMB, h.TotalMemoryMB)
 	}
 }
+
+// The guard looks the sooner the less room there is, in whatever limit has the least.
+func TestTheGuardLooksInTime(t *testing.T) {
+	const gib = 1 << 30
+	for name, tc := range map[string]struct {
+		use  loadgen.MemoryUse
+		want time.Duration
+	}{
+		"a large machine":              {loadgen.MemoryUse{Used: gib, Limit: 24 * gib, Smallest: 24 * gib}, lookLatest},
+		"a small container":            {loadgen.MemoryUse{Used: gib / 8, Limit: gib / 4, Smallest: gib / 4}, lookSoonest},
+		"half a limit of 4 GiB":        {loadgen.MemoryUse{Used: 2 * gib, Limit: 4 * gib, Smallest: 4 * gib}, 300 * time.Millisecond},
+		"another limit is the tighter": {loadgen.MemoryUse{Used: 32 * gib, Limit: 64 * gib, Smallest: 2 * gib}, 150 * time.Millisecond},
+		"over the threshold":           {loadgen.MemoryUse{Used: 23 * gib, Limit: 24 * gib, Smallest: 24 * gib}, lookSoonest},
+	} {
+		g := newMemoryGuard(slog.New(slog.DiscardHandler), settings.Memory{WarningPct: 80, CriticalPct: 95})
+		g.use, g.engine, g.busy = func() loadgen.MemoryUse { return tc.use }, &saver{}, func() bool { return false }
+		if got := g.look(time.Unix(1, 0)); got != tc.want {
+			t.Errorf("%s: again in %v, want %v", name, got, tc.want)
+		}
+	}
+}

@@ -11,8 +11,8 @@ import (
 // millisecond late as a rule.
 //
 // All workers share one alarm of the kernel's, that of the next one to wake. It
-// rings where the network does, in the runtime's poller: no thread waits for it,
-// and nobody spins. Where there is none, and in virtual time (testing/synctest),
+// rings where the network does, in the runtime's poller: no thread waits for it.
+// Who waits alone is woken a little early and spins for the rest (see lead). Where there is none, and in virtual time (testing/synctest),
 // which such an alarm does not know, it is a timer, which is exact there.
 type clock struct {
 	base  time.Time
@@ -97,7 +97,7 @@ func (c *clock) wait(a *alarm, heard <-chan struct{}, at time.Duration) bool {
 			return false
 		}
 	}
-	if in && a.ahead > 0 {
+	if in && a.early {
 		c.spin(a)
 	}
 	return in
@@ -111,7 +111,8 @@ func (c *clock) spin(a *alarm) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lead.learn(woken-(a.at-a.ahead), a.at-woken)
+	c.lead.learn(woken - a.struck)
+	c.lead.spend(a.at - woken)
 }
 
 func (c *clock) add(a *alarm, at time.Duration) bool {
@@ -161,7 +162,7 @@ func (c *clock) wind(now time.Duration) {
 		c.ahead = c.lead.before(next, now)
 	}
 	c.set = last - c.ahead
-	c.bell.set(c.set-now, c.set-now < busyWithin || c.doubts > 0)
+	c.bell.set(c.set-now, last-now < busyWithin || c.doubts > 0)
 }
 
 // until is the latest instant, up to a limit, of those who wait at a seat or behind
@@ -177,24 +178,40 @@ func (c *clock) until(seat int, limit time.Duration) (latest time.Duration, n in
 	return latest, n
 }
 
-// strike wakes all whose instant has come, or will so soon that they spin for it.
+// strike wakes all whose instant has come, and one for whom alone the bell was
+// early.
 func (c *clock) strike() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Since(c.base)
+	c.strikeAt(time.Since(c.base))
+}
+
+func (c *clock) strikeAt(now time.Duration) {
 	if c.doubts > 0 {
 		c.doubts--
 	}
 	if now-c.set > strikeLate {
 		c.doubts = mostDoubts
 	}
-	for len(c.queue) > 0 && c.queue[0].at <= now+c.ahead {
-		a := c.remove(0)
-		a.ahead = c.ahead
-		a.rings <- true // has room: it waits once at a time
+	if c.ahead > 0 && len(c.queue) > 0 && c.queue[0].at <= now+c.ahead {
+		// Others may have come since the bell was set: then all of them wait.
+		if _, n := c.until(0, c.queue[0].at+c.slack.few); n == 1 {
+			c.queue[0].struck = c.set
+			c.wake(true)
+		}
+	}
+	for len(c.queue) > 0 && c.queue[0].at <= now {
+		c.wake(false)
 	}
 	c.set = endless
 	c.wind(now)
+}
+
+// wake wakes the first.
+func (c *clock) wake(early bool) {
+	a := c.remove(0)
+	a.early = early
+	a.rings <- true // has room: it waits once at a time
 }
 
 // stop wakes all, and nobody waits from now on.

@@ -7,8 +7,8 @@ import (
 )
 
 // patrolEvery is how often somebody looks for arrivals that have grown too old
-// while all workers hang. As long as one of them is there, nothing grows old, and
-// patrolSeldom will do.
+// while all workers hang. As long as one of them is there, and there is no backlog,
+// nothing grows old, and patrolSeldom will do.
 const (
 	patrolEvery  = 50 * time.Millisecond
 	patrolSeldom = 4 * patrolEvery
@@ -38,10 +38,11 @@ func (c *crew) patrol(over <-chan struct{}) {
 			if before.idle == 0 && now.idle > 0 {
 				why = before // a worker has come back just now: it was not there for these
 			}
+			seldom := before.idle > 0 && now.idle > 0
 			before = now
 			c.busyness.Store(why)
 			c.expired(why, c.pacer.drop(c.now()))
-			timer.Reset(c.nextPatrol(now))
+			timer.Reset(c.pacer.nextPatrol(seldom))
 		case <-over:
 			return
 		}
@@ -50,11 +51,13 @@ func (c *crew) patrol(over <-chan struct{}) {
 
 // nextPatrol is soon enough to see several times how it stands before the first
 // arrival that nobody came for is too old.
-func (c *crew) nextPatrol(now *busyness) time.Duration {
-	if now.idle == 0 {
+func (p *pacer) nextPatrol(seldom bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !seldom || p.behind {
 		return patrolEvery
 	}
-	return max(min(patrolSeldom, c.pacer.maxBacklog/4), patrolEvery)
+	return max(min(patrolSeldom, p.maxBacklog/4), patrolEvery)
 }
 
 // dropped counts what a worker found too old when it came back. It is no longer

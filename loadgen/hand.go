@@ -212,8 +212,8 @@ func (h *hand) closedLoop(from time.Duration) {
 	}
 }
 
-// await waits for an instant of the run. Only one worker spins for it, and only
-// for the start: later, that would take the CPU from the load. It is false at the
+// await waits for an instant of the run; precisely, which is for the start, by
+// spinning for as long as it takes. It is false at the
 // end of the run, or when something is heard.
 func (h *hand) await(heard <-chan struct{}, at time.Duration, precisely bool) bool {
 	if precisely {

@@ -15,13 +15,14 @@ type lead struct {
 const (
 	firstLead = 200 * time.Microsecond
 	mostLead  = 500 * time.Microsecond
-	// leadAfter is how long nobody has been woken before: those that follow each
-	// other faster find a processor that is awake.
+	// leadAfter is for how long one has to wait: those that follow each other faster
+	// find a processor that is awake.
 	leadAfter = 500 * time.Microsecond
 	// mostSpun is the share of all time that may be spent on spinning, one in so
-	// many; some of it in advance. From half of it on the lead is half as long, which
+	// many. What was not spent may be later, up to twice spunBefore, which is there
+	// from the start; where less than that is left, the lead is half as long, which
 	// few come to run within.
-	mostSpun   = 100
+	mostSpun   = 200
 	spunBefore = 10 * time.Millisecond
 	// leadMemory is of how many the average is.
 	leadMemory = 4
@@ -33,17 +34,20 @@ func newLead() *lead { return &lead{by: firstLead} }
 // times are since the run's start.
 func (l *lead) before(at, now time.Duration) time.Duration {
 	most := spunBefore + max(now, 0)/mostSpun
-	switch {
-	case at-now < max(leadAfter, 2*l.by) || l.spun > most:
+	l.spun = max(l.spun, most-2*spunBefore)
+	switch left := most - l.spun; {
+	case at-now < leadAfter || left <= 0:
 		return 0
-	case l.spun > most/2:
-		return l.by / 2
+	case left < spunBefore:
+		return min(l.by, at-now) / 2
 	}
-	return l.by
+	return min(l.by, (at-now)/2) // never none: who is not woken early teaches nothing
 }
 
-// learn takes how late one has come to run, and for how long it then spun.
-func (l *lead) learn(late, spun time.Duration) {
+// learn takes how late one has come to run.
+func (l *lead) learn(late time.Duration) {
 	l.by += (min(max(late, 0), mostLead) - l.by) / leadMemory
-	l.spun += max(spun, 0)
 }
+
+// spend takes for how long one has spun.
+func (l *lead) spend(spun time.Duration) { l.spun += max(spun, 0) }

@@ -65,7 +65,7 @@ func TestLead(t *testing.T) {
 	const us = time.Microsecond
 	l := newLead()
 	for range 50 {
-		l.learn(60*us, 10*us)
+		l.learn(60 * us)
 	}
 	if got := l.before(time.Minute, 0); got < 60*us || got > 65*us {
 		t.Errorf("after 50 who were 60 µs late it is %v", got)
@@ -74,32 +74,42 @@ func TestLead(t *testing.T) {
 		t.Errorf("one who waits for 499 µs is woken %v early", got)
 	}
 	for range 50 {
-		l.learn(time.Second, -time.Second)
+		l.learn(time.Second)
 	}
 	if got := l.before(time.Minute, 0); got < mostLead-5*us || got > mostLead {
 		t.Errorf("after 50 who were a second late it is %v, want %v", got, mostLead)
 	}
-	if got := l.before(999*us, 0); got > 0 && 2*got > 999*us {
-		t.Errorf("one who waits for 999 µs is woken %v early", got)
+	// One who waits for less is woken half of it early, so that it teaches how much
+	// it takes: the lead comes down again.
+	if got := l.before(600*us, 0); got != 300*us {
+		t.Errorf("one who waits for 600 µs is woken %v early, want half of it", got)
 	}
 	whole, half, none := l.by, l.by/2, time.Duration(0)
 	for _, tc := range []struct{ spun, now, want time.Duration }{
-		{5 * time.Millisecond, 0, whole}, {5001 * us, 0, half}, {10 * time.Millisecond, 0, half}, {10001 * us, 0, none}, {10001 * us, -time.Hour, none},
-		{10001 * us, 10 * time.Second, whole}, {300 * time.Millisecond, 30 * time.Second, half}, {400 * time.Millisecond, 30 * time.Second, none},
+		{0, 0, whole}, {us, 0, half}, {9999 * us, -time.Hour, half}, {10 * time.Millisecond, 0, none}, {10 * time.Millisecond, -time.Hour, none},
+		{10 * time.Millisecond, 2 * time.Second, whole}, {101 * time.Millisecond, 20 * time.Second, half}, {110 * time.Millisecond, 20 * time.Second, none},
 	} {
 		l.spun = tc.spun
 		if got := l.before(time.Hour, tc.now); got != tc.want {
 			t.Errorf("%v spun in %v: %v, want %v", tc.spun, tc.now, got, tc.want)
 		}
 	}
+	// An hour without any does not make up for more than a moment of it.
+	l.spun = 0
+	l.before(2*time.Hour, time.Hour)
+	l.spend(2 * spunBefore)
+	l.spend(-time.Hour)
+	if got := l.before(2*time.Hour, time.Hour); got != 0 {
+		t.Errorf("%v after an hour and %v of spinning, want none", got, 2*spunBefore)
+	}
 }
 
 // After a strike that came late the process is taken to be busy for a while.
 func TestALateStrikeMeansABusyProcess(t *testing.T) {
-	c, bell := notedClock(time.Now().Add(-time.Hour), 2*time.Hour)
+	c, bell := notedClock(time.Now(), 2*time.Hour)
 	strike := func(late time.Duration) bool {
-		c.set = time.Since(c.base) - late
-		c.strike()
+		c.set = time.Hour - late
+		c.strikeAt(time.Hour)
 		return bell.busy
 	}
 	if strike(0) {
@@ -115,5 +125,44 @@ func TestALateStrikeMeansABusyProcess(t *testing.T) {
 	}
 	if strike(0) {
 		t.Errorf("still busy after %d on time", mostDoubts)
+	}
+}
+
+// A strike for one alone wakes it before its instant; if it is not alone any more,
+// all of them wait on.
+func TestAnEarlyStrikeIsForOneAlone(t *testing.T) {
+	const at, us = 30 * time.Second, time.Microsecond
+	for name, tc := range map[string]struct {
+		others []time.Duration // that have come since the bell was set
+		early  bool
+		want   time.Duration // to when the bell is set then
+	}{
+		"alone":              {nil, true, endless},
+		"another much later": {[]time.Duration{at + 300*us}, true, at + 300*us},
+		"another":            {[]time.Duration{at + 150*us}, false, at + 150*us},
+		"at the same time":   {[]time.Duration{at, at, at, at}, false, at},
+	} {
+		c, _ := notedClock(time.Now(), at)
+		c.wind(at - time.Second)
+		one := c.queue[0]
+		one.rings = make(chan bool, 1)
+		for _, other := range tc.others {
+			c.queue = append(c.queue, &alarm{at: other, seat: len(c.queue), rings: make(chan bool, 1)})
+			c.up(len(c.queue) - 1)
+		}
+		struck := c.set
+		c.strikeAt(c.set + 5*us)
+		if got := len(one.rings) == 1; got != tc.early || got && (!one.early || one.struck != struck || struck != at-firstLead) {
+			t.Errorf("%s: woken %v (early %v, struck %v of %v), want %v", name, got, one.early, one.struck, struck, tc.early)
+		}
+		if c.set != tc.want {
+			t.Errorf("%s: the bell is set to %v, want %v", name, c.set, tc.want)
+		}
+		for len(c.queue) > 0 {
+			c.strikeAt(c.queue[0].at)
+		}
+		if got := <-one.rings; !got || one.early != tc.early {
+			t.Errorf("%s: in the end %v, early %v", name, got, one.early)
+		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 // MemoryUse is how much of a limit is in use, in bytes.
 type MemoryUse struct {
 	Used, Limit int64
+	// Smallest is the smallest of all limits: another than the nearest, which is
+	// that in use for the most part, may have less room.
+	Smallest int64
 	// Cgroup is true if the limit is a cgroup's, at which the kernel kills, and
 	// Used what all processes in it take together; else the limit is the
 	// machine's memory, and Used what the asked processes take.
@@ -45,16 +48,21 @@ const noLimit = 1 << 60
 func (m *Memory) Use(processes ...int) MemoryUse {
 	total := m.total()
 	var nearest MemoryUse
+	smallest := total
 	for _, u := range m.limited(total) {
 		if !nearest.Cgroup || u.Percent() > nearest.Percent() {
 			nearest = u
 		}
+		if smallest == 0 || u.Limit < smallest {
+			smallest = u.Limit
+		}
 	}
-	if nearest.Cgroup {
-		return nearest
+	if !nearest.Cgroup {
+		nearest.Used, _ = m.Of(processes...)
+		nearest.Limit = total
 	}
-	resident, _ := m.Of(processes...)
-	return MemoryUse{Used: resident, Limit: total}
+	nearest.Smallest = smallest
+	return nearest
 }
 
 // Limit is the smallest of all limits, however full each is: it does not change

@@ -34,30 +34,30 @@ func TestMemoryUse(t *testing.T) {
 			"proc/self/cgroup": "0::/a/b\n", "proc/meminfo": meminfo,
 			"sys/fs/cgroup/a/b/memory.max": "1000\n", "sys/fs/cgroup/a/b/memory.current": "900\n",
 			"sys/fs/cgroup/a/b/memory.stat": "anon 5\ninactive_file 200\nactive_file 100\n",
-		}, MemoryUse{600, 1000, true}},
+		}, MemoryUse{600, 1000, 1000, true}},
 		{"version 2: the limit above is nearer", map[string]string{
 			"proc/self/cgroup": "0::/a/b\n", "proc/meminfo": meminfo,
 			"sys/fs/cgroup/a/b/memory.max": "1000", "sys/fs/cgroup/a/b/memory.current": "100",
 			"sys/fs/cgroup/a/memory.max": "2000", "sys/fs/cgroup/a/memory.current": "1900",
-		}, MemoryUse{1900, 2000, true}},
+		}, MemoryUse{1900, 2000, 1000, true}},
 		{"version 2 in a container: the namespace's root", map[string]string{
 			"proc/self/cgroup":         "0::/docker/1\n",
 			"sys/fs/cgroup/memory.max": "1000", "sys/fs/cgroup/memory.current": "100",
-		}, MemoryUse{100, 1000, true}},
+		}, MemoryUse{100, 1000, 1000, true}},
 		{"version 2 without a limit: the machine's", map[string]string{
 			"proc/self/cgroup": "0::/\n", "proc/meminfo": meminfo, "proc/self/statm": "9 2 1\n", "proc/77/statm": "9 3 1\n",
 			"sys/fs/cgroup/memory.max": "max\n", "sys/fs/cgroup/memory.current": "100",
-		}, MemoryUse{Used: 5 * page, Limit: 1 << 20}},
+		}, MemoryUse{Used: 5 * page, Limit: 1 << 20, Smallest: 1 << 20}},
 		{"version 1", map[string]string{
 			"proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/a\n0::/\n", "proc/meminfo": meminfo,
 			"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "1000", "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "900",
 			"sys/fs/cgroup/memory/a/memory.stat":         "inactive_file 1\ntotal_inactive_file 300\ntotal_active_file 100\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712", "sys/fs/cgroup/memory/memory.usage_in_bytes": "90000",
-		}, MemoryUse{500, 1000, true}},
+		}, MemoryUse{500, 1000, 1000, true}},
 		{"a limit above the machine's memory is none", map[string]string{
 			"proc/self/cgroup": "0::/\n", "proc/meminfo": meminfo, "proc/self/statm": "9 1 1\n",
 			"sys/fs/cgroup/memory.max": "2097152", "sys/fs/cgroup/memory.current": "100",
-		}, MemoryUse{Used: page, Limit: 1 << 20}},
+		}, MemoryUse{Used: page, Limit: 1 << 20, Smallest: 1 << 20}},
 	} {
 		if got := memoryOf(kernel(c.files)).Use(0, 77); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)

@@ -20,10 +20,11 @@ type alarm struct {
 	timer *time.Timer
 
 	// Of a clock, while it waits there.
-	rings chan bool
-	at    time.Duration
-	seat  int
-	ahead time.Duration // it was woken by as much before at, or nearly; 0 if at at
+	rings  chan bool
+	at     time.Duration
+	seat   int
+	early  bool          // it was woken before at
+	struck time.Duration // when the bell was to strike for it, if so
 }
 
 // until waits for t and reports true, or false once ctx is done.

@@ -80,7 +80,7 @@ func (f figures) circumstances() string {
 		rounds = fmt.Sprintf("medians of %d rounds", f.Runs)
 	}
 	length := num(f.Seconds) + " s"
-	if f.Unpaced != f.Seconds {
+	if f.Unpaced > 0 && f.Unpaced != f.Seconds {
 		length += ", of " + num(f.Unpaced) + " s where no rate is set"
 	}
 	return fmt.Sprintf("Measured %s on %s; %s of %s; %s.\n\n", f.Date, f.Machine, rounds, length, strings.Join(f.Tools, ", "))
