@@ -72,6 +72,9 @@ func slips(a, b string, most int) int {
 				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
 		}
+		if slices.Min(row) >= most {
+			return most // it becomes no less
+		}
 		before, last = last, row
 	}
 	return min(last[len(b)], most)
