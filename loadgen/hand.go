@@ -213,8 +213,8 @@ func (h *hand) closedLoop(from time.Duration) {
 }
 
 // await waits for an instant of the run; precisely, which is for the start, by
-// spinning for as long as it takes. It is false at the
-// end of the run, or when something is heard.
+// spinning for the last of it. It is false at the end of the run, or when
+// something is heard.
 func (h *hand) await(heard <-chan struct{}, at time.Duration, precisely bool) bool {
 	if precisely {
 		return h.alarm.precisely(h.crew.starts, heard, h.crew.base.Add(at))

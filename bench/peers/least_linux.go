@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -11,6 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// leastPatience is how long the loop waits for an answer.
+const leastPatience = 5 * time.Second
 
 // least sends at a rate for some seconds as cheaply as a program can that sends each
 // request on time: it waits for an alarm of the kernel's, writes, waits for the
@@ -26,7 +30,7 @@ func least(args []string) error {
 	to, err := net.ResolveTCPAddr("tcp4", args[0])
 	rate, err1 := strconv.Atoi(args[1])
 	seconds, err2 := strconv.ParseFloat(args[2], 64)
-	if err != nil || err1 != nil || err2 != nil || rate < 1 || seconds <= 0 {
+	if err != nil || err1 != nil || err2 != nil || rate < 1 || float64(rate)*seconds < 1 {
 		return fmt.Errorf("least: %q, want ADDRESS RATE SECONDS", args)
 	}
 	runtime.LockOSThread()
@@ -62,6 +66,10 @@ func newLoop(to *net.TCPAddr) (l *loop, err error) {
 	l = &loop{question: []byte("GET / HTTP/1.1\r\nHost: " + to.String() + "\r\n\r\n"), answer: make([]byte, 4096)}
 	if l.socket, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
+	}
+	limit := unix.NsecToTimeval(int64(leastPatience))
+	if err := errors.Join(unix.SetsockoptTimeval(l.socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit), unix.SetsockoptTimeval(l.socket, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)); err != nil {
+		return nil, fmt.Errorf("set the socket's deadlines: %w", err)
 	}
 	if err := unix.Connect(l.socket, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())}); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", to, err)
