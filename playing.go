@@ -113,17 +113,23 @@ func figure(v *float64) any {
 	return *v
 }
 
-// interval is the view of a run's last interval, nil if there is none.
-func (r *runner) interval(runID string) *stats.IntervalResult {
+// interval makes the view of a run's last interval, nil if there is none, also when
+// the run is no longer the newest.
+func (r *runner) interval(runID string) func() *stats.IntervalResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, ok := r.jobs[runID]
 	if !ok || p.view == nil {
-		return nil
+		return func() *stats.IntervalResult { return nil }
 	}
-	v, err := p.view.Result()
-	if err != nil {
-		r.log.Warn("no view of the last interval: "+err.Error(), "run_id", runID)
+	view := p.view
+	return func() *stats.IntervalResult {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		v, err := view.Result()
+		if err != nil {
+			r.log.Warn("no view of the last interval: "+err.Error(), "run_id", runID)
+		}
+		return v
 	}
-	return v
 }

@@ -34,21 +34,28 @@ type results struct {
 	// soFar are the thresholds of a run that is going on; nil in a cluster, where
 	// they are judged on what all nodes have told.
 	soFar func(*stats.Summary) []stats.ThresholdResult
-	// interval is this node's view of the end of a run, nil if it has none.
-	interval func(runID string) *stats.IntervalResult
+	// interval makes this node's view of the end of a run, nil if it has none.
+	interval func(runID string) func() *stats.IntervalResult
 
 	vigils vigils // runs that a threshold may end, or looks at windows of
 	whole  whole  // of the newest run, for the leader's metrics
 
 	mu      sync.Mutex
 	cluster kept // the last run that this node has judged
-	own     kept // this node's part of its last run
+	own     ownPart
 }
 
 // kept is the result of a run as JSON.
 type kept struct {
 	runID string
 	body  []byte
+}
+
+// ownPart is this node's part of its last run; its body, as JSON, is nil before the
+// first.
+type ownPart struct {
+	runID string
+	body  func() ([]byte, error)
 }
 
 // judge merges what the nodes have reported, writes the report and returns
@@ -135,7 +142,7 @@ func (r *results) result(o node.Outcome) (*stats.Result, error) {
 		result.Tasks = r.task.count()
 	}
 	if scope == stats.ScopeNode {
-		result.LastInterval = r.interval(o.Run.ID)
+		result.LastInterval = r.interval(o.Run.ID)()
 	}
 	if !o.Alone {
 		r.whole.keep(o, merged)
@@ -261,17 +268,46 @@ func endWith(cutOff, all []*stats.Summary) {
 	}
 }
 
-// keepOwn is given this node's part of a run when it has ended.
+// keepOwn is given this node's part of a run when it has ended. Its result is made
+// once somebody asks for it: alone, the verdict's tells the same, and the form of
+// its histograms takes a while.
 func (r *results) keepOwn(run node.Run, rep node.Report) {
 	if len(rep.Summary) == 0 {
 		return
 	}
+	off, bound := r.offset()
+	interval := r.interval(run.ID)
+	made := sync.OnceValues(func() (*stats.Result, error) {
+		result, err := r.ownResult(run, rep, off, bound)
+		if err == nil {
+			result.LastInterval = interval()
+		}
+		return result, err
+	})
+	body := sync.OnceValues(func() ([]byte, error) {
+		result, err := made()
+		if err != nil {
+			return nil, err
+		}
+		return encode(result)
+	})
+	r.mu.Lock()
+	r.own = ownPart{run.ID, body}
+	r.mu.Unlock()
+	if len(run.Participants) > 1 {
+		if err := r.tellOwn(rep.Left, made, body); err != nil {
+			r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)
+		}
+	}
+}
+
+// ownResult is that of this node's part of a run, whose leader's clock was off from
+// its own.
+func (r *results) ownResult(run node.Run, rep node.Report, off, bound time.Duration) (*stats.Result, error) {
 	s, err := stats.Decode(rep.Summary)
 	if err != nil {
-		r.log.Error("cannot read this node's own summary: "+err.Error(), "event", "report_failed", "run_id", run.ID)
-		return
+		return nil, fmt.Errorf("cannot read this node's own summary: %w", err)
 	}
-	off, bound := r.offset()
 	line := s.Node(off)
 	line.ClockBoundMs = float64(bound) / float64(time.Millisecond)
 	line.Share = shareOf(run, r.self.Life())
@@ -283,28 +319,38 @@ func (r *results) keepOwn(run node.Run, rep node.Report) {
 	}
 	result, err := stats.NewResult(s, stats.ScopeNode, []stats.NodeResult{line})
 	if err != nil {
-		r.log.Error("cannot report this node's part: "+err.Error(), "event", "report_failed", "run_id", run.ID)
-		return
+		return nil, fmt.Errorf("cannot report this node's part: %w", err)
 	}
-	result.LastInterval, result.Part = r.interval(run.ID), len(run.Participants) > 1
-	body, err := encode(result)
+	result.Part = len(run.Participants) > 1
+	return result, nil
+}
+
+// tellOwn shows the result of one that leaves the others, and writes it where each
+// has a file of its own. The leader's is for the cluster's result, unless it goes
+// and does not judge.
+func (r *results) tellOwn(left bool, made func() (*stats.Result, error), body func() ([]byte, error)) error {
+	writes := strings.Contains(r.file, "{node_id}") && (left || !r.leads())
+	if !left && !writes {
+		return nil
+	}
+	result, err := made()
 	if err != nil {
-		r.log.Error(err.Error(), "event", "report_failed", "run_id", run.ID)
-		return
+		return err
 	}
-	r.mu.Lock()
-	r.own = kept{run.ID, body}
-	r.mu.Unlock()
-	if rep.Left && len(run.Participants) > 1 {
+	if left {
 		r.publish(result)
 	}
-	// The leader's file is for the cluster's result, unless it goes and does not judge.
-	own := len(run.Participants) > 1 && (rep.Left || !r.leads())
-	if own && strings.Contains(r.file, "{node_id}") {
-		if err := r.write(result, body); err != nil {
-			r.log.Error("cannot write the result: "+err.Error(), "event", "report_failed", "run_id", run.ID)
-		}
+	if !writes {
+		return nil
 	}
+	encoded, err := body()
+	if err != nil {
+		return err
+	}
+	if err := r.write(result, encoded); err != nil {
+		return fmt.Errorf("cannot write the result: %w", err)
+	}
+	return nil
 }
 
 // publish shows a result to people: as text, or as a line where lines are JSON.
@@ -358,8 +404,11 @@ func (r *results) lastOwn() ([]byte, error) {
 	r.mu.Lock()
 	own := r.own
 	r.mu.Unlock()
-	if newest == nil || newest.RunID == own.runID {
-		return own.body, nil
+	switch {
+	case own.body != nil && (newest == nil || newest.RunID == own.runID):
+		return own.body()
+	case newest == nil:
+		return nil, nil
 	}
 	line := newest.Node(0)
 	if !newest.Ended {

@@ -55,12 +55,11 @@ func slips(a, b string, most int) int {
 	if d := len(a) - len(b); d >= most || -d >= most {
 		return most
 	}
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j
 	}
 	for i := range len(a) {
-		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
 			wrong := 1
@@ -75,7 +74,7 @@ func slips(a, b string, most int) int {
 		if slices.Min(row) >= most {
 			return most // it becomes no less
 		}
-		before, last = last, row
+		before, last, row = last, row, before
 	}
 	return min(last[len(b)], most)
 }
