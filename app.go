@@ -260,10 +260,11 @@ func (a *app) abortRun(runID string, failed stats.ThresholdResult) {
 	}
 }
 
-// notInCluster lists what a leader that takes over in mid-run could not judge.
-func notInCluster(p *plan.Plan) (lines []string) {
+// tooManyParts lists what could not be judged where several processes send: nodes of a
+// cluster, by a leader that takes over in mid-run, and tasks of a job, by their results.
+func tooManyParts(p *plan.Plan) (lines []string) {
 	if n := stats.Parts(p.Thresholds); n > stats.MaxParts {
-		lines = append(lines, fmt.Sprintf("thresholds: over last on %d parts (steps, scenarios, service, ok and iteration figures of each): at most %d are accepted in a cluster, whose nodes tell each part's course",
+		lines = append(lines, fmt.Sprintf("thresholds: over last on %d parts (steps, scenarios, service, ok and iteration figures of each): at most %d are accepted in a cluster or a job, whose nodes or tasks tell each part's course",
 			n, stats.MaxParts))
 	}
 	return lines
@@ -277,8 +278,8 @@ func (a *app) check(document []byte) (node.Checked, error) {
 		return node.Checked{}, err
 	}
 	refused := loadgen.Unsupported(p)
-	if a.set.Cluster.Enabled {
-		refused = append(refused, notInCluster(p)...)
+	if a.set.Cluster.Enabled || a.set.Job.Task() && *a.set.Job.Count > 1 {
+		refused = append(refused, tooManyParts(p)...)
 	}
 	if err := a.checkTask(p); err != nil {
 		refused = append(refused, err.Error())

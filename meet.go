@@ -167,7 +167,7 @@ func (a *app) lose(run node.Run, c node.Config, p *plan.Plan, met meeting.Start,
 	if err == nil {
 		result.Tasks = a.runner.task.count()
 		result.Plan, result.Shares = p.Metadata.Name, a.sharesOfTasks(run, p, p.Config.Duration, a.self.NodeID+" is lost", false, unsent)
-		result.Thresholds = stats.NewJudge(slices.DeleteFunc(slices.Clone(p.Thresholds), onlyLive)).Result(s)
+		result.Thresholds = stats.NewJudge(p.Thresholds).Result(s)
 		var body []byte
 		if body, err = encode(result); err == nil {
 			a.uploads.begin(run.ID, []*part{{to: a.runner.task.meeting.Result(), owed: true, content: sources.Content{Type: "application/json", Body: body, New: true}}})
@@ -177,12 +177,6 @@ func (a *app) lose(run node.Run, c node.Config, p *plan.Plan, met meeting.Start,
 		a.log.Error("cannot report that the share is lost: "+err.Error(), "event", "report_failed", "run_id", run.ID)
 	}
 	return ending
-}
-
-// onlyLive says of a threshold that only who has seen the run can judge it.
-func onlyLive(th plan.Threshold) bool {
-	c, ok := th.Condition()
-	return ok && !stats.Replayable(&c)
 }
 
 // missed is how many arrivals of this task's share are due before an instant.

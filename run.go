@@ -231,7 +231,7 @@ func validateFile(file string, out, errOut io.Writer) bool {
 	for _, note := range loadgen.Unsupported(p) {
 		fmt.Fprintf(out, "%s: note: %s; run refuses the plan\n", file, note)
 	}
-	for _, note := range notInCluster(p) {
+	for _, note := range tooManyParts(p) {
 		fmt.Fprintf(out, "%s: note: %s\n", file, note)
 	}
 	return true

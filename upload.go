@@ -52,12 +52,24 @@ type uploads struct {
 	// so no copy takes the place of what came after it.
 	order sync.RWMutex
 
-	mu     sync.Mutex
-	copies []localCopy // of what is not in its bucket, the oldest first
+	mu      sync.Mutex
+	turn    int64
+	flights map[sources.Place]*flight // under way, at most mostUploads
+	copies  []localCopy               // of what is not in its bucket, the oldest first
+}
+
+// flight is one upload. One that a later one follows to the same place gives way
+// to it: it would come last otherwise, if it had to try again for longer.
+type flight struct {
+	turn     int64
+	giveWay  context.CancelFunc
+	over     chan struct{}
+	followed bool
 }
 
 // localCopy is a file that holds what could not be uploaded.
 type localCopy struct {
+	turn    int64 // of the upload that failed
 	path    string
 	bytes   int
 	runID   string
@@ -68,7 +80,7 @@ type localCopy struct {
 
 func newUploads(to keeper, log *slog.Logger) *uploads {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &uploads{to: to, log: log, ctx: ctx, cancel: cancel, slots: make(chan struct{}, mostUploads)}
+	return &uploads{to: to, log: log, ctx: ctx, cancel: cancel, slots: make(chan struct{}, mostUploads), flights: map[sources.Place]*flight{}}
 }
 
 // openStore is the client of Google Cloud Storage for what this process writes.
@@ -98,18 +110,22 @@ func (u *uploads) begin(runID string, parts []*part) {
 	select {
 	case u.slots <- struct{}{}:
 	default:
-		u.failed(runID, "result", parts, fmt.Errorf("write %s: %d uploads are under way already", parts[0].to, mostUploads))
+		u.failed(u.stay(), runID, "result", parts, fmt.Errorf("write %s: %d uploads are under way already", parts[0].to, mostUploads))
 		return
 	}
+	ctx, cancel := context.WithTimeout(u.ctx, uploadTimeout)
+	f, before := u.start(parts, cancel)
 	u.going.Go(func() {
 		defer func() { <-u.slots }()
-		ctx, cancel := context.WithTimeout(u.ctx, uploadTimeout)
-		defer cancel()
+		defer u.end(f, parts)
+		for _, b := range before {
+			<-b.over
+		}
 		what := "result"
 		for i, p := range parts {
-			written, err := u.putNew(ctx, p)
+			written, err := u.putNew(ctx, f, p)
 			if err != nil {
-				u.failed(runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
+				u.failed(f, runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
 				return
 			}
 			if p.kept != "" {
@@ -122,27 +138,67 @@ func (u *uploads) begin(runID string, parts []*part) {
 	})
 }
 
+// stay is the turn of an upload that does not set out.
+func (u *uploads) stay() *flight {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.turn++
+	return &flight{turn: u.turn}
+}
+
+// start is the turn of an upload, and those before it to the same places: they have
+// been told to give way, and it has to wait for them.
+func (u *uploads) start(parts []*part, giveWay context.CancelFunc) (f *flight, before []*flight) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.turn++
+	f = &flight{turn: u.turn, giveWay: giveWay, over: make(chan struct{})}
+	for _, p := range parts {
+		if b := u.flights[p.to]; b != nil && b != f {
+			b.followed = true
+			b.giveWay()
+			before = append(before, b)
+		}
+		u.flights[p.to] = f
+	}
+	return f, before
+}
+
+func (u *uploads) end(f *flight, parts []*part) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, p := range parts {
+		if u.flights[p.to] == f {
+			delete(u.flights, p.to)
+		}
+	}
+	f.giveWay()
+	close(f.over)
+}
+
 // putNew uploads what is new. What could not be brought to the same place before is
 // of no more use then.
-func (u *uploads) putNew(ctx context.Context, p *part) (sources.Written, error) {
+func (u *uploads) putNew(ctx context.Context, f *flight, p *part) (sources.Written, error) {
 	u.order.RLock()
 	defer u.order.RUnlock()
 	written, err := u.put(ctx, p.to, p.content)
 	if err == nil {
-		u.forget(p.to)
+		u.forget(p.to, f.turn)
 	}
 	return written, err
 }
 
-func (u *uploads) forget(place sources.Place) {
+// forget drops copies for a place that are older than what it has now.
+func (u *uploads) forget(place sources.Place, turn int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.copies = slices.DeleteFunc(u.copies, func(c localCopy) bool {
-		if c.to == place {
+		old := c.to == place && c.turn < turn
+		if old {
 			os.Remove(c.path)
 			u.repay(c)
 		}
-		return c.to == place
+		return old
 	})
 }
 
@@ -214,8 +270,18 @@ func (u *uploads) giveBack(c localCopy) {
 	u.copies = slices.Insert(u.copies, 0, c)
 }
 
-// failed says once what is not in its bucket, and where it is instead.
-func (u *uploads) failed(runID, what string, parts []*part, err error) {
+// failed says once what is not in its bucket, and where it is instead. What a later
+// upload follows to its place is of no more use.
+func (u *uploads) failed(f *flight, runID, what string, parts []*part, err error) {
+	if u.isFollowed(f) {
+		for _, p := range parts {
+			if p.kept != "" {
+				os.Remove(p.kept)
+			}
+		}
+		u.log.Warn("the "+what+" is not uploaded: that of a later run takes its place", "event", "result_not_kept", "run_id", runID, "origin", parts[0].to.String())
+		return
+	}
 	var kept []string
 	for _, p := range parts {
 		if p.owed {
@@ -225,7 +291,7 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 			kept = append(kept, p.kept)
 			content := p.content
 			content.Body = nil
-			u.keep(localCopy{p.kept, len(p.content.Body), runID, p.to, content, p.owed})
+			u.keep(localCopy{f.turn, p.kept, len(p.content.Body), runID, p.to, content, p.owed})
 		}
 	}
 	where := "there is no copy of it"
@@ -233,6 +299,12 @@ func (u *uploads) failed(runID, what string, parts []*part, err error) {
 		where = "it is kept as " + strings.Join(kept, " and ")
 	}
 	u.log.Error("the "+what+" is not uploaded; "+where+": "+err.Error(), "event", "result_upload_failed", "run_id", runID, "origin", parts[0].to.String(), "kept", kept)
+}
+
+func (u *uploads) isFollowed(f *flight) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return f.followed
 }
 
 // keep adds a copy, and removes the oldest ones for it if they are too many.

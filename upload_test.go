@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +233,57 @@ func TestCopiesAreUploadedOnceTheBucketIsBack(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), `"msg":"uploaded what was kept as `); n != 3 {
 		t.Errorf("%d uploads of copies are told of, want 3:\n%s", n, log.String())
+	}
+}
+
+// The result of a run stays in its place, however long that of the run before it has
+// to try.
+func TestAnOlderResultGivesWay(t *testing.T) {
+	server := gcsServer(t)
+	left := temporary(t)
+	var opened atomic.Bool
+	tried, there := make(chan struct{}, 1), make(chan struct{}, 1)
+	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: server.Addr})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if bytes.Contains(body, []byte("older")) && !opened.Load() {
+			select {
+			case tried <- struct{}{}:
+			default:
+			}
+			http.Error(w, "away", http.StatusServiceUnavailable)
+			return
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		behind.ServeHTTP(w, r)
+		if bytes.Contains(body, []byte("newer")) {
+			there <- struct{}{}
+		}
+	}))
+	defer front.Close()
+	t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(front.URL, "http://"))
+	var log lines
+	u := begun(t, &log, 0, nil)
+	to := sources.Place{Bucket: "results", Object: "latest.json"}
+	u.begin("one", []*part{{to: to, content: sources.Content{Body: []byte("the older one")}}})
+	<-tried
+	u.begin("two", []*part{{to: to, content: sources.Content{Body: []byte("the newer one")}}})
+	<-there
+	opened.Store(true)
+	u.settle()
+	resp, err := http.Get("http://" + server.Addr + "/storage/v1/b/results/o/latest.json?alt=media")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "the newer one" {
+		t.Errorf("in the bucket is %q, %v", body, err)
+	}
+	if files := left(); len(files) != 0 || !strings.Contains(log.String(), "the result is not uploaded: that of a later run takes its place") {
+		t.Errorf("left behind: %q, the log:\n%s", files, log.String())
 	}
 }
 

@@ -148,7 +148,7 @@ scenarios:
 	text += thresholds
 	code, out, _ := validated(t, text, map[string]string{})
 	const want = "p.yaml: ok\n" +
-		"p.yaml: note: thresholds: over last on 9 parts (steps, scenarios, service, ok and iteration figures of each): at most 8 are accepted in a cluster, whose nodes tell each part's course\n"
+		"p.yaml: note: thresholds: over last on 9 parts (steps, scenarios, service, ok and iteration figures of each): at most 8 are accepted in a cluster or a job, whose nodes or tasks tell each part's course\n"
 	if code != node.ExitOK || out != want {
 		t.Errorf("exit %d and\n%s\nwant\n%s", code, out, want)
 	}

@@ -30,6 +30,23 @@ type PointDetail struct {
 	Lag              []byte `json:"lag_sketch,omitempty"`
 }
 
+func (p *Point) detail() PointDetail {
+	return PointDetail{
+		Requests: p.Requests, Retried: p.Retried, Completed: p.Completed,
+		AssertionsPassed: p.AssertionsPassed, AssertionsFailed: p.AssertionsLost,
+		Latency: []byte(p.latency), Lag: []byte(p.lag),
+	}
+}
+
+// restore is the point, as far as it is in there.
+func (d *PointDetail) restore() Point {
+	return Point{
+		Requests: d.Requests, Retried: d.Retried, Completed: d.Completed,
+		AssertionsPassed: d.AssertionsPassed, AssertionsLost: d.AssertionsFailed,
+		latency: sketch(d.Latency), lag: sketch(d.Lag),
+	}
+}
+
 // ScenarioResult is one scenario's part of a Result: iterations.
 type ScenarioResult struct {
 	Scenario    string      `json:"scenario"`

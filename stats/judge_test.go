@@ -248,7 +248,7 @@ func TestReplay(t *testing.T) {
 		if problem != "" {
 			t.Fatal(expr, problem)
 		}
-		if Replayable(&c) != want {
+		if replayable(&c) != want {
 			t.Errorf("%s can be replayed: %v, want %v", expr, !want, want)
 		}
 	}
@@ -293,7 +293,7 @@ func TestThresholdsOfARunThatEndsEarly(t *testing.T) {
 			t.Errorf("%s: %s, want %s", expr, got, want)
 		}
 		replayed := NewJudge([]plan.Threshold{{Expr: expr}}).Result(s)[0]
-		if c, _ := plan.ParseCondition(expr); Replayable(&c) && (replayed.OK != (want[len(want)-1] == '-') || fmt.Sprint(*replayed.Value) != strings.Fields(want)[0]) {
+		if c, _ := plan.ParseCondition(expr); replayable(&c) && (replayed.OK != (want[len(want)-1] == '-') || fmt.Sprint(*replayed.Value) != strings.Fields(want)[0]) {
 			t.Errorf("%s, replayed: %s, want %s", expr, show(replayed), want)
 		}
 	}

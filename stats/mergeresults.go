@@ -124,7 +124,7 @@ func mergeRun(parts []*Result) (*mergedRun, error) {
 		for _, r := range parts {
 			before = append(before, r.Thresholds...)
 		}
-		m.thresholds = judgeAgain(m.summary, before, Replayable)
+		m.thresholds = judgeAgain(m.summary, before, judgeable(m.summary, parts), unjudged)
 	}
 	return m, nil
 }
@@ -161,7 +161,7 @@ func mergeRepeated(runs []*mergedRun) (*mergedRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Planned, s.Warmup, s.Elapsed, s.Series = 0, 0, 0, Series{}
+	s.Planned, s.Warmup, s.Elapsed, s.Series, s.Parts = 0, 0, 0, Series{}, nil
 	for _, run := range summaries {
 		s.Planned, s.Warmup, s.Elapsed = s.Planned+run.Planned, s.Warmup+run.Warmup, s.Elapsed+run.Elapsed
 	}
@@ -169,7 +169,7 @@ func mergeRepeated(runs []*mergedRun) (*mergedRun, error) {
 		s.Stages[i].Stage = summaries[0].Stages[i].Stage // each run had the same curve
 	}
 	all.summary = s
-	all.thresholds = judgeAgain(s, before, func(c *plan.Condition) bool { return c.Last == 0 })
+	all.thresholds = judgeAgain(s, before, func(c *plan.Condition) bool { return c.Last == 0 }, orBefore)
 	return all, nil
 }
 
@@ -186,7 +186,7 @@ func (m *mergedRun) result() (*Result, error) {
 	if out.apart = m.apart; m.apart > 0 {
 		out.StartSpreadMs, out.StartSpreadBoundMs = nil, 0 // each one's skew is from a start of its own
 	}
-	out.Plan, out.Thresholds, out.Shares = m.plan, m.thresholds, m.shares
+	out.Plan, out.Thresholds, out.Shares, out.Courses = m.plan, m.thresholds, m.shares, newCourses(m.summary.Parts)
 	if len(m.ids) > 1 {
 		out.Runs = m.ids
 	}
@@ -195,7 +195,7 @@ func (m *mergedRun) result() (*Result, error) {
 
 // judgeAgain judges the thresholds of the rows before on what these have been
 // merged to, where that can be done.
-func judgeAgain(merged *Summary, before []ThresholdResult, can func(*plan.Condition) bool) []ThresholdResult {
+func judgeAgain(merged *Summary, before []ThresholdResult, can func(*plan.Condition) bool, otherwise func(expr string, before []ThresholdResult) ThresholdResult) []ThresholdResult {
 	var thresholds []plan.Threshold
 	known := map[string]bool{}
 	for _, t := range before {
@@ -207,16 +207,20 @@ func judgeAgain(merged *Summary, before []ThresholdResult, can func(*plan.Condit
 	rows := NewJudge(thresholds).Result(merged)
 	for i := range rows {
 		if c, _ := plan.ParseCondition(rows[i].Expr); !can(&c) {
-			rows[i] = rows[i].orBefore(before)
+			rows[i] = otherwise(rows[i].Expr, before)
 		}
 	}
 	return rows
 }
 
+// unjudged is a threshold that nobody can judge: that has not held. What one node
+// says of its part tells nothing about all of them.
+func unjudged(expr string, _ []ThresholdResult) ThresholdResult { return ThresholdResult{Expr: expr} }
+
 // orBefore is the first of the rows before for this threshold that failed, else
 // the first.
-func (t ThresholdResult) orBefore(before []ThresholdResult) ThresholdResult {
-	of := func(b ThresholdResult) bool { return b.Expr == t.Expr }
+func orBefore(expr string, before []ThresholdResult) ThresholdResult {
+	of := func(b ThresholdResult) bool { return b.Expr == expr }
 	if at := slices.IndexFunc(before, func(b ThresholdResult) bool { return of(b) && !b.OK }); at >= 0 {
 		return before[at]
 	}

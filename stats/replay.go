@@ -7,11 +7,10 @@ import (
 	"volley/plan"
 )
 
-// Replayable is false for a threshold that a Judge can judge only if it has
+// replayable is false for a threshold that a Judge can judge only if it has
 // observed the run or has a summary with the part that it asks for (see Part):
-// one over last DURATION of a step or scenario, service, ok or iteration. Where
-// only final reports are merged it has to be refused.
-func Replayable(c *plan.Condition) bool { return c.Last == 0 || inSeries(c) }
+// one over last DURATION of a step or scenario, service, ok or iteration.
+func replayable(c *plan.Condition) bool { return c.Last == 0 || inSeries(c) }
 
 func inSeries(c *plan.Condition) bool {
 	return c.Step == "" && c.Scenario == "" && (c.Metric.Of == "" || c.Metric.Of == "latency")

@@ -73,6 +73,7 @@ func (r *Result) summary() (*Summary, error) {
 	}
 	b.parts(s, r)
 	b.series(&s.Series, r.Series)
+	s.Parts = b.courses(r.Courses)
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -196,32 +197,39 @@ func (b *restorer) parts(s *Summary, r *Result) {
 }
 
 func (b *restorer) series(to *Series, rows []SeriesPoint) {
-	if len(rows) == 0 {
-		return
-	}
-	to.Span = 1
-	if len(rows) > 1 {
-		to.Span = int64(math.Round(rows[1].T - rows[0].T))
-	}
-	if to.Span < 1 || to.Span&(to.Span-1) != 0 || to.Span > maxSpan || len(rows) > maxPoints || !(rows[0].T >= 0 && rows[0].T <= maxSecond) {
-		b.fail("its series of %d points begins at %v s, a point every %d s", len(rows), rows[0].T, to.Span)
-		return
-	}
-	to.First = int64(math.Round(rows[0].T)) / to.Span
-	for i := range rows {
+	b.course(to, len(rows), func(i int) (float64, Point) {
 		from := &rows[i]
-		p := Point{
-			Target: from.Target, Started: from.Started, Late: from.Late, Dropped: from.Dropped, Errors: from.Errors,
-			Requests: from.Requests, Retried: from.Retried, Completed: from.Completed,
-			AssertionsPassed: from.AssertionsPassed, AssertionsLost: from.AssertionsFailed,
-			Workers: from.Workers, CPUPct: from.CPUPct, ThrottledPct: from.ThrottledPct, GCPause: fromMillis(from.GCPause), latency: sketch(from.PointDetail.Latency), lag: sketch(from.Lag),
-		}
+		p := from.PointDetail.restore()
+		p.Target, p.Started, p.Late, p.Dropped, p.Errors = from.Target, from.Started, from.Late, from.Dropped, from.Errors
+		p.Workers, p.CPUPct, p.ThrottledPct, p.GCPause = from.Workers, from.CPUPct, from.ThrottledPct, fromMillis(from.GCPause)
 		if from.Max != nil {
 			p.Max = fromMillis(*from.Max)
 		}
+		return from.T, p
+	})
+}
+
+// course restores so many points, each with the second that it begins at.
+func (b *restorer) course(to *Series, n int, row func(i int) (at float64, p Point)) {
+	if n == 0 {
+		return
+	}
+	first, _ := row(0)
+	to.Span = 1
+	if n > 1 {
+		second, _ := row(1)
+		to.Span = int64(math.Round(second - first))
+	}
+	if to.Span < 1 || to.Span&(to.Span-1) != 0 || to.Span > maxSpan || n > maxPoints || !(first >= 0 && first <= maxSecond) {
+		b.fail("its series of %d points begins at %v s, a point every %d s", n, first, to.Span)
+		return
+	}
+	to.First = int64(math.Round(first)) / to.Span
+	for i := range n {
+		at, p := row(i)
 		to.Points = append(to.Points, p)
-		if from.T != to.Time(i).Seconds() {
-			b.fail("point %d of its series is at %v s, want %v s", i, from.T, to.Time(i).Seconds())
+		if at != to.Time(i).Seconds() {
+			b.fail("point %d of its series is at %v s, want %v s", i, at, to.Time(i).Seconds())
 		}
 	}
 }

@@ -109,6 +109,7 @@ type Result struct {
 	Scenarios  []ScenarioResult  `json:"scenarios,omitempty"`
 	Stages     []StageResult     `json:"stages,omitempty"`
 	Series     []SeriesPoint     `json:"series"`
+	Courses    []CourseResult    `json:"courses,omitempty"` // where results of this run may be merged: of one node, of some
 	Slowest    []SlowRequest     `json:"slowest"`
 	Thresholds []ThresholdResult `json:"thresholds"`
 	Generator  GeneratorResult   `json:"generator"`
@@ -313,6 +314,9 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 	}
 	r.StartSpreadMs, r.StartSpreadBoundMs = startSpread(nodes)
 	r.addDetail(s)
+	if scope == ScopeNode && s.Ended {
+		r.Courses = newCourses(s.Parts)
+	}
 	if s.StoppedBy != "" {
 		r.Stopped = &Stopped{Cause: s.StoppedBy, AfterS: s.StoppedAfter.Seconds()}
 	}

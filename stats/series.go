@@ -188,11 +188,7 @@ func (s *Summary) newSeries() []SeriesPoint {
 			T: s.Series.Time(i).Seconds(), Target: round(p.Target, 3), Started: p.Started, Late: p.Late, Dropped: p.Dropped,
 			Errors: p.Errors, Workers: p.Workers, CPUPct: round(p.CPUPct, 1),
 			ThrottledPct: round(p.ThrottledPct, 1), GCPause: millis(p.GCPause),
-			PointDetail: PointDetail{
-				Requests: p.Requests, Retried: p.Retried, Completed: p.Completed,
-				AssertionsPassed: p.AssertionsPassed, AssertionsFailed: p.AssertionsLost,
-				Latency: []byte(p.latency), Lag: []byte(p.lag),
-			},
+			PointDetail: p.detail(),
 		}
 		point.setPercentiles(p, s.slower(p.Dropped))
 		out = append(out, point)

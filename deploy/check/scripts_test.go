@@ -177,7 +177,7 @@ func TestCloudInitRunsOnce(t *testing.T) {
 	files, commands := cloudInit(t)
 	unit := files["/etc/systemd/system/volley.service"]
 	for _, want := range []string{
-		"ConditionPathExists=!/var/lib/volley/ended\n", "RestartPreventExitStatus=99 102 104 105\n", "ExecStartPre=/bin/sh /var/lib/volley/prepare.sh\n",
+		"ConditionPathExists=!/var/lib/volley/ended\n", "RestartPreventExitStatus=1 99 102 104 105\n", "ExecStartPre=/bin/sh -c '/bin/sh /var/lib/volley/prepare.sh || exit 75'\n",
 		"--network=host", "--read-only", "--cap-drop=ALL",
 	} {
 		if !strings.Contains(unit, want) {
@@ -189,7 +189,7 @@ func TestCloudInitRunsOnce(t *testing.T) {
 	}
 	_, after, _ := strings.Cut(unit, "ExecStopPost=/bin/sh -c '")
 	script, _, _ := strings.Cut(after, "'\n")
-	for status, ended := range map[string]bool{"0": true, "99": true, "102": true, "104": true, "105": true, "1": false, "137": false} {
+	for status, ended := range map[string]bool{"0": true, "1": true, "99": true, "102": true, "104": true, "105": true, "2": false, "75": false, "125": false, "137": false} {
 		calls := newStage(t, nil, "touch").run("sh", script, "EXIT_STATUS="+status)
 		if (calls == "touch /var/lib/volley/ended\n") != ended {
 			t.Errorf("after exit code %s it calls %q", status, calls)
