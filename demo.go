@@ -152,7 +152,7 @@ func (d *demonstration) nodes() ([]*app, error) {
 	var apps []*app
 	for i := range demoNodes {
 		set := demoSettings(base, string(rune('a'+i)), ports, i, d.plan)
-		a, err := newApp(set, logging{log: slog.New(slog.NewTextHandler(d.errOut, &slog.HandlerOptions{Level: slog.LevelError})), out: d.out, text: true, colour: isTerminal(d.out) && base.Terminal.Colour()})
+		a, err := newApp(set, newErrorLogging(d.out, d.errOut, isTerminal(d.out) && base.Terminal.Colour()))
 		if err != nil {
 			for _, made := range apps {
 				made.close()

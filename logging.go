@@ -61,6 +61,13 @@ func refuseStart(set settings.Settings, out, errOut io.Writer, err error) int {
 	return node.ExitInvalid
 }
 
+// newErrorLogging has the report as text, and of the log only errors.
+func newErrorLogging(out, errOut io.Writer, colour bool) logging {
+	l := logging{told: &atomic.Bool{}, out: out, text: true, colour: colour}
+	l.log = slog.New(witness{slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}), l.told})
+	return l
+}
+
 // witness notes that an error has been logged: what ends the process is told as
 // an error once, where it happens.
 type witness struct {
