@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,7 +221,11 @@ func TestSignalEndsAStandaloneRunWithItsReport(t *testing.T) {
 func TestResultFileIsTriedBeforeTheLoad(t *testing.T) {
 	url, count := target(t)
 	folder := t.TempDir()
-	for _, file := range []string{filepath.Join(folder, "missing", "r.json"), folder, filepath.Join(folder, "results") + "/"} {
+	device, stdout := filepath.Join(folder, "device"), filepath.Join(folder, "stdout") // not this machine's own: a test that fails replaces them
+	if err := errors.Join(syscall.Mkfifo(device, 0o600), os.Symlink("/proc/self/fd/1", stdout)); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(folder, "missing", "r.json"), folder, filepath.Join(folder, "results") + "/", device, stdout} {
 		environment(t, "RESULT_FILE="+file)
 		var lines bytes.Buffer
 		if got := run(t.Context(), []string{writePlan(t, url, "1s")}, io.Discard, &lines); got != node.ExitInvalid || count.Load() != 0 {
@@ -228,6 +234,25 @@ func TestResultFileIsTriedBeforeTheLoad(t *testing.T) {
 		if !strings.Contains(lines.String(), "RESULT_FILE") {
 			t.Errorf("%s: it says:\n%s", file, &lines)
 		}
+	}
+}
+
+// A link to a file stays one: what is replaced is the file.
+func TestResultFileThroughALink(t *testing.T) {
+	url, _ := target(t)
+	folder := t.TempDir()
+	link, file := filepath.Join(folder, "latest.json"), filepath.Join(folder, "kept", "r.json")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644), os.Symlink(file, link)); err != nil {
+		t.Fatal(err)
+	}
+	environment(t, "RESULT_FILE="+link)
+	if got := run(t.Context(), []string{writePlan(t, url, "200ms")}, io.Discard, io.Discard); got != node.ExitOK {
+		t.Fatalf("exit code %d", got)
+	}
+	to, err := os.Readlink(link)
+	body, err2 := os.ReadFile(file)
+	if err := errors.Join(err, err2); err != nil || to != file || !bytes.Contains(body, []byte(`"requests"`)) {
+		t.Errorf("the link leads to %q, with %d bytes, %v", to, len(body), err)
 	}
 }
 

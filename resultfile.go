@@ -48,10 +48,13 @@ func writable(file string) error {
 	if isFolder := strings.HasSuffix(file, "/") || err == nil && info.IsDir(); isFolder {
 		return fmt.Errorf("RESULT_FILE %q is a folder (a file in a folder that exists and may be written to)", file)
 	}
+	if link, _ := os.Readlink(file); err == nil && !info.Mode().IsRegular() || strings.HasPrefix(link, "/proc/") {
+		return fmt.Errorf("RESULT_FILE %q is no regular file (a file in a folder that exists and may be written to; it is replaced as a whole)", file)
+	}
 	if file == "" || strings.Contains(dir, "{") {
 		return nil
 	}
-	tmp, err := os.CreateTemp(dir, ".result-*")
+	tmp, err := os.CreateTemp(filepath.Dir(linked(file)), ".result-*")
 	if err != nil {
 		return fmt.Errorf("RESULT_FILE %q cannot be written: %w (a file in a folder that exists and may be written to)", file, err)
 	}
@@ -94,7 +97,16 @@ func reportName(result string) string { return strings.TrimSuffix(result, ".json
 // reportSuffix tells reports from results.
 const reportSuffix = ".html"
 
+// linked is what a link points to, if it is one.
+func linked(path string) string {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	return path
+}
+
 func writeFile(path string, body []byte) error {
+	path = linked(path)
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".result-*")
 	if err != nil {
 		return fmt.Errorf("RESULT_FILE %s: %w", path, err)

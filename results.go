@@ -178,7 +178,7 @@ func merge(o node.Outcome, read reader) (merged *stats.Summary, nodes []stats.No
 		lost[m.Life()] = true
 	}
 	for _, rep := range o.Reports {
-		line := stats.NodeResult{NodeID: rep.Of.NodeID, Reason: rep.Failure}
+		line, stoppedBy := stats.NodeResult{NodeID: rep.Of.NodeID, Reason: rep.Failure}, ""
 		if len(rep.Summary) > 0 {
 			s, err := read(rep)
 			if err == nil {
@@ -199,18 +199,14 @@ func merge(o node.Outcome, read reader) (merged *stats.Summary, nodes []stats.No
 				case !rep.Final:
 					line.Complete, line.Reason = false, lastWord(s, rep, member)
 					cutOff = append(cutOff, s)
-				case s.StoppedBy == node.CauseIsolated:
-					line.Complete, line.Reason = false, "it had no leader for CLUSTER_ISOLATION_GRACE and ended its part"
 				}
+				stoppedBy = s.StoppedBy
 			} else { // the others' figures are no worse for it
 				line.Complete, line.Reason = false, "its summary cannot be read: "+err.Error()
 			}
 		}
-		if rep.Failure != "" {
-			line.Complete, line.Reason = false, rep.Failure
-		}
-		if rep.Left {
-			line.Complete, line.Reason = false, "it left before the end"
+		if reason := cutShort(rep, stoppedBy); reason != "" {
+			line.Complete, line.Reason = false, reason
 		}
 		nodes = append(nodes, line)
 		delete(lost, rep.Of.Life())
@@ -233,6 +229,19 @@ func merge(o node.Outcome, read reader) (merged *stats.Summary, nodes []stats.No
 	}
 	merged, err = stats.Merge(summaries...)
 	return merged, nodes, due, err
+}
+
+// cutShort says why a node has not done its part to the end; "" if it has.
+func cutShort(rep node.Report, stoppedBy string) string {
+	switch {
+	case rep.Left:
+		return "it left before the end"
+	case rep.Failure != "":
+		return rep.Failure
+	case rep.Final && stoppedBy == node.CauseIsolated:
+		return "it had no leader for CLUSTER_ISOLATION_GRACE and ended its part"
+	}
+	return ""
 }
 
 // stillOne says whether the process that sent rep is there, as far as the leader knows.
@@ -311,11 +320,8 @@ func (r *results) ownResult(run node.Run, rep node.Report, off, bound time.Durat
 	line := s.Node(off)
 	line.ClockBoundMs = float64(bound) / float64(time.Millisecond)
 	line.Share = shareOf(run, r.self.Life())
-	switch {
-	case rep.Left:
-		line.Complete, line.Reason = false, "it left before the end"
-	case rep.Failure != "":
-		line.Complete, line.Reason = false, rep.Failure
+	if reason := cutShort(rep, s.StoppedBy); reason != "" {
+		line.Complete, line.Reason = false, reason
 	}
 	result, err := stats.NewResult(s, stats.ScopeNode, []stats.NodeResult{line})
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,16 @@ func TestANodesLineSaysWhatIsMissing(t *testing.T) {
 	result, err := stats.NewResult(merged, stats.ScopeCluster, nodes)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, rep := range o.Reports { // each node's own result says the same
+		own, err := (&results{}).ownResult(o.Run, rep, 0, 0)
+		if rep.Of.NodeID == "odd" || rep.Of.NodeID == "silent" {
+			continue // nobody can read those
+		}
+		at := slices.IndexFunc(nodes, func(n stats.NodeResult) bool { return n.NodeID == rep.Of.NodeID })
+		if err != nil || own.Nodes[0].Complete != nodes[at].Complete || own.Nodes[0].Reason != nodes[at].Reason {
+			t.Errorf("%s says of itself %+v, %v; merged it is %+v", rep.Of.NodeID, own.Nodes, err, nodes[at])
+		}
 	}
 	var out strings.Builder
 	if err := result.WriteText(&out, false); err != nil {

@@ -115,15 +115,17 @@ func newConnections(s *Summary) Connections {
 	}
 }
 
+const ownClient, stdClient = "own", "std"
+
 // client says which HTTP clients opened connections.
 func (s *Summary) client() string {
 	switch {
 	case s.OwnClient && s.StdClient:
-		return "own and std"
+		return ownClient + " and " + stdClient
 	case s.OwnClient:
-		return "own"
+		return ownClient
 	case s.StdClient:
-		return "std"
+		return stdClient
 	}
 	return ""
 }

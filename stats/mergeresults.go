@@ -96,6 +96,7 @@ type mergedRun struct {
 	apart      int           // nodes that have started each by itself
 	tasks      int           // of the job that a single run is
 	part       bool          // the thresholds of the run were judged elsewhere
+	last       *IntervalResult
 }
 
 func mergeRun(parts []*Result) (*mergedRun, error) {
@@ -119,7 +120,9 @@ func mergeRun(parts []*Result) (*mergedRun, error) {
 		m.tasks, m.part = max(m.tasks, r.Tasks), m.part || r.Part
 	}
 	m.thresholds, m.shares, m.apart = parts[0].Thresholds, mergeShares(parts), startedAlone(parts)
-	if len(parts) > 1 {
+	if len(parts) == 1 {
+		m.last = parts[0].LastInterval // of several it would be that of one node
+	} else {
 		var before []ThresholdResult
 		for _, r := range parts {
 			before = append(before, r.Thresholds...)
@@ -182,7 +185,7 @@ func (m *mergedRun) result() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Tasks, out.Part = m.tasks, m.part
+	out.Tasks, out.Part, out.LastInterval = m.tasks, m.part, m.last
 	if out.apart = m.apart; m.apart > 0 {
 		out.StartSpreadMs, out.StartSpreadBoundMs = nil, 0 // each one's skew is from a start of its own
 	}

@@ -108,7 +108,7 @@ func (m *Metrics) SetSummary(s *Summary) {
 // runs large.
 func (s *Summary) withoutTime() *Summary {
 	out := *s
-	out.Series, out.Stages, out.Slowest = Series{}, nil, nil
+	out.Series, out.Parts, out.Stages, out.Slowest = Series{}, nil, nil, nil
 	return &out
 }
 

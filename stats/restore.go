@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -56,6 +57,7 @@ func (r *Result) summary() (*Summary, error) {
 		Requests: r.Requests, Retried: r.Retried, BytesIn: r.BytesIn, BytesOut: r.BytesOut,
 		ConnsNew: r.Connections.New, ConnsReused: r.Connections.Reused, Reconnects: r.Connections.Reconnects,
 		Downgrades: r.Connections.Downgrades, LookupFailures: r.Connections.LookupFailures,
+		OwnClient: strings.HasPrefix(r.Connections.Client, ownClient), StdClient: strings.HasSuffix(r.Connections.Client, stdClient),
 		UnresolvedVariables: r.Variables.Unresolved, ExtractionsFailed: r.Variables.ExtractionsFailed,
 		DroppedThinking: r.Drops.Thinking, DroppedWaiting: r.Drops.Target, DroppedEnd: r.Drops.End, DroppedIsolated: r.Drops.Isolated, RowsSkipped: r.RowsSkipped,
 		FoldedLabels: r.FoldedLabels, SavingSince: fromSeconds(r.MemorySavingSinceS),

@@ -11,6 +11,33 @@ import (
 	"volley/plan"
 )
 
+// What a file says of a run comes back whole, whatever it holds.
+func TestASingleFileLosesNothing(t *testing.T) {
+	s := fullSummary()
+	s.NoHistograms = false
+	one := written(t, s, ScopeNode, "p50 < 1s", "step(one).p50 < 1s over last 2s")
+	one.Plan, one.Tasks, one.Part = "nightly", 2, true
+	one.Shares = []ShareResult{{Cause: "start"}}
+	one.LastInterval = &IntervalResult{FromS: 1, ToS: 2, Requests: 3}
+	got, err := MergeResults(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.MarshalIndent(one, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := json.MarshalIndent(got, "", " "); err != nil || string(text) != string(want) {
+		a, b := strings.Split(string(text), "\n"), strings.Split(string(want), "\n")
+		for i := range min(len(a), len(b)) {
+			if a[i] != b[i] {
+				t.Fatalf("line %d is\n%.200s\nwant\n%.200s", i, a[i], b[i])
+			}
+		}
+		t.Errorf("%d lines, want %d, %v", len(a), len(b), err)
+	}
+}
+
 // windows of the run of these tests, which each of three nodes alone would judge the
 // other way round.
 const (
