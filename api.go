@@ -96,6 +96,8 @@ func apiError(err error) error {
 		return fmt.Errorf("%w: %s", control.ErrConflict, strings.TrimSuffix(err.Error(), ": "+node.ErrConflict.Error()))
 	case errors.Is(err, node.ErrNoLeader):
 		return fmt.Errorf("%w: %w", control.ErrNoLeader, err)
+	case errors.Is(err, node.ErrBusy), errors.Is(err, node.ErrEngine):
+		return fmt.Errorf("%w: %w", control.ErrUnavailable, err)
 	}
 	return err
 }

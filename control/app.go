@@ -122,6 +122,8 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrNoLeader: no leader within the time allowed (503, Retry-After).
 	ErrNoLeader = errors.New("no leader")
+	// ErrUnavailable: what the request needs is not there for the moment (503, Retry-After).
+	ErrUnavailable = errors.New("not now")
 	// ErrDraining: this process is on its way out (503).
 	ErrDraining = errors.New("shutting down")
 	// ErrTooLarge: the plan is larger than the receiver takes (413).

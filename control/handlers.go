@@ -205,7 +205,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		fail(w, http.StatusRequestEntityTooLarge, err.Error())
 	case errors.Is(err, ErrNoResult):
 		fail(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, ErrNoLeader), errors.Is(err, ErrDraining):
+	case errors.Is(err, ErrNoLeader), errors.Is(err, ErrUnavailable), errors.Is(err, ErrDraining):
 		unavailable(w, err.Error())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		unavailable(w, "not done in time: whether it takes effect is not known")

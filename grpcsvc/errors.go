@@ -56,6 +56,8 @@ func kinds() []kind {
 		{node.ErrConflict, "CONFLICT", codes.Aborted},
 		{node.ErrRefused, "REFUSED", codes.FailedPrecondition},
 		{node.ErrUnauthenticated, "UNAUTHENTICATED", codes.Unauthenticated},
+		{node.ErrBusy, "BUSY", codes.Unavailable},
+		{node.ErrEngine, "ENGINE", codes.Internal},
 		{node.ErrNoLeader, "NO_LEADER", codes.Unavailable},
 	}
 }

@@ -151,6 +151,8 @@ func TestNodesErrorsCrossTheWire(t *testing.T) {
 		node.ErrInvalid:         codes.InvalidArgument,
 		node.ErrConflict:        codes.Aborted,
 		node.ErrUnauthenticated: codes.Unauthenticated,
+		node.ErrBusy:            codes.Unavailable,
+		node.ErrEngine:          codes.Internal,
 		node.ErrNoLeader:        codes.Unavailable,
 	}
 	for sentinel, code := range sentinels {

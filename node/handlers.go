@@ -322,13 +322,17 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	if c, err = l.bundle(ctx, c, checked.Files); err != nil {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	id, err := l.beginRun(ctx, c, checked, fromPost)
+	room, cancel := ctx, context.CancelFunc(func() {})
+	if by, bounded := ctx.Deadline(); bounded {
+		room, cancel = context.WithDeadline(ctx, by.Add(-answerIn))
+	}
+	defer cancel()
+	id, err := l.beginRun(room, c, checked, fromPost)
 	if errors.Is(err, ErrRefused) {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if errors.Is(err, errPhase) {
-		// Not %w: whoever posts shall come back, as where there is no leader, and has no conflict.
-		return Submitted{}, fmt.Errorf("a run is still draining: %w: %v", ErrNoLeader, err)
+		return Submitted{}, fmt.Errorf("%w: %v", ErrBusy, err) // not %w: whoever posts shall come back, and has no conflict
 	}
 	if err != nil {
 		return Submitted{}, err

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestPlanPostedWhileARunDrains(t *testing.T) {
 		c.waitPhase(20*time.Second, "running")
 		second := c.submit(c.hosts[1], "run 10s")
 		c.within(20*time.Second, "the second run", func() bool { return len(c.hosts[0].runner.started(second)) == 1 })
-		if _, err := c.hosts[2].node.Submit(t.Context(), []byte("run 5s")); !errors.Is(err, ErrNoLeader) || errors.Is(err, ErrConflict) {
+		if _, err := c.hosts[2].node.Submit(t.Context(), []byte("run 5s")); !errors.Is(err, ErrBusy) || errors.Is(err, ErrConflict) || errors.Is(err, ErrNoLeader) {
 			t.Errorf("a third plan while the first run drains: %v", err)
 		}
 		c.ended(first)
@@ -68,6 +69,24 @@ func TestPlanPostedWhileARunDrains(t *testing.T) {
 			t.Errorf("the first run is over for the reason %q", r.Ending.Reason)
 		}
 		c.ended(second)
+	})
+}
+
+// A leader whose engine fails says so at once: asking it again does not help.
+func TestPlanPostedToAnEngineThatFails(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.waiting()
+		l := c.waitLeader()
+		l.runner.refuse = fmt.Errorf("%w: it was killed", ErrEngine)
+		began := time.Now()
+		for _, h := range c.hosts {
+			if _, err := h.node.Submit(t.Context(), []byte("run 5s")); !errors.Is(err, ErrEngine) || errors.Is(err, ErrNoLeader) {
+				t.Errorf("posted to %s: %v, want that the engine has failed", h.addr, err)
+			}
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
 	})
 }
 

@@ -13,11 +13,13 @@ const (
 	// filesWait is how long it may take with the plan's files, which the leader reads before it answers:
 	// less than the control API grants.
 	filesWait = 25 * time.Second
+	// answerIn is left of that for the answer, where a run that is in the way has not drained in time.
+	answerIn = 500 * time.Millisecond
 )
 
 // Submit begins a run of a plan that a user posted to this node: it is
 // forwarded to the leader, and has been checked and committed when Submit
-// returns. Errors: ErrInvalid, ErrNoLeader, ErrConflict.
+// returns. Errors: ErrInvalid, ErrNoLeader, ErrConflict, ErrBusy, ErrEngine.
 func (n *Node) Submit(ctx context.Context, document []byte) (Submitted, error) {
 	in := Submit{ClusterID: n.clusterID(), From: n.self, Document: document}
 	limit := leaderWait
@@ -87,7 +89,7 @@ func viaLeader[T any](ctx context.Context, n *Node, limit time.Duration, call fu
 
 // final says whether asking again would not help.
 func final(err error) bool {
-	for _, e := range []error{ErrInvalid, ErrConflict, ErrRefused, errPhase, ErrUnauthenticated} {
+	for _, e := range []error{ErrInvalid, ErrConflict, ErrRefused, ErrBusy, ErrEngine, errPhase, ErrUnauthenticated} {
 		if errors.Is(err, e) {
 			return true
 		}
