@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"volley/plan"
@@ -38,6 +39,7 @@ type dialer struct {
 	open      func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Whether connections of our own client, and of net/http's, were opened.
 	ours, theirs atomic.Bool
+	ipv6         atomic.Bool // a connection to an IPv6 address was opened
 	// What makes an HTTP connection of one that is open: givenConn in the context.
 	http1, http2 *http.Transport
 }
@@ -288,19 +290,38 @@ func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn,
 	return conn, err
 }
 
+// firstThatAnswers says what every address did if none answers, but leaves out
+// those of a family that this machine does not have if it has another.
 func (d *dialer) firstThatAnswers(ctx context.Context, addrs []netip.Addr, port string) (net.Conn, error) {
-	var errs []error
+	var errs, lacking []error
 	for i, addr := range addrs {
 		conn, err := d.openWithin(ctx, net.JoinHostPort(addr.String(), port), len(addrs)-i)
-		if err == nil {
+		switch six := addr.Unmap().Is6(); {
+		case err == nil:
+			if six {
+				d.ipv6.Store(true)
+			}
 			return conn, nil
+		case six && d.lacksIPv6(err):
+			lacking = append(lacking, err)
+		default:
+			errs = append(errs, err)
 		}
-		errs = append(errs, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
+	if len(errs) == 0 {
+		errs = lacking
+	}
 	return nil, errors.Join(errs...)
+}
+
+// lacksIPv6 is whether an attempt at an IPv6 address failed because this machine
+// has no such address to come from. What says so says as well that there is no
+// port left, but before that some connection has been opened.
+func (d *dialer) lacksIPv6(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) && !d.ipv6.Load()
 }
 
 // openWithin gives one of several addresses its share of the time there is.
