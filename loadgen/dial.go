@@ -3,22 +3,15 @@ package loadgen
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"volley/plan"
 )
-
-// leastDial is what each address of a host gets at least before the next one
-// is tried.
-const leastDial = 2 * time.Second
 
 const greetingWait = time.Second
 
@@ -268,7 +261,8 @@ func (d *dialer) dialProxy(ctx context.Context, l *line, proxy *url.URL) error {
 	return err
 }
 
-// connect tries a host's addresses one after the other.
+// connect goes to where an override leads, or to the first of a host's addresses
+// that answers.
 func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(o.addr)
 	if err != nil {
@@ -288,49 +282,4 @@ func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn,
 	conn, err := d.firstThatAnswers(ctx, addrs, port)
 	took.dns, took.connect = found.Sub(began), time.Since(found)
 	return conn, err
-}
-
-// firstThatAnswers says what every address did if none answers, but leaves out
-// those of a family that this machine does not have if it has another.
-func (d *dialer) firstThatAnswers(ctx context.Context, addrs []netip.Addr, port string) (net.Conn, error) {
-	var errs, lacking []error
-	for i, addr := range addrs {
-		conn, err := d.openWithin(ctx, net.JoinHostPort(addr.String(), port), len(addrs)-i)
-		switch six := addr.Unmap().Is6(); {
-		case err == nil:
-			if six {
-				d.ipv6.Store(true)
-			}
-			return conn, nil
-		case six && d.lacksIPv6(err):
-			lacking = append(lacking, err)
-		default:
-			errs = append(errs, err)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	if len(errs) == 0 {
-		errs = lacking
-	}
-	return nil, errors.Join(errs...)
-}
-
-// lacksIPv6 is whether an attempt at an IPv6 address failed because this machine
-// has no such address to come from. What says so says as well that there is no
-// port left, but before that some connection has been opened.
-func (d *dialer) lacksIPv6(err error) bool {
-	return errors.Is(err, syscall.EADDRNOTAVAIL) && !d.ipv6.Load()
-}
-
-// openWithin gives one of several addresses its share of the time there is.
-func (d *dialer) openWithin(ctx context.Context, addr string, left int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		share := max(time.Until(deadline)/time.Duration(left), leastDial)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, share)
-		defer cancel()
-	}
-	return d.open(ctx, "tcp", addr)
 }
