@@ -87,8 +87,10 @@ func (n *network) client() *client {
 	return c
 }
 
-// close closes what is shared; clients are closed by their users.
+// close closes what is shared, when nobody opens connections any more; clients
+// are closed by their users.
 func (n *network) close() {
+	n.dialer.names.close()
 	if n.shared != nil {
 		n.shared.close()
 	}

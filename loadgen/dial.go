@@ -3,21 +3,15 @@ package loadgen
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"time"
 
 	"volley/plan"
 )
-
-// leastDial is what each address of a host gets at least before the next one
-// is tried.
-const leastDial = 2 * time.Second
 
 const greetingWait = time.Second
 
@@ -38,6 +32,7 @@ type dialer struct {
 	open      func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Whether connections of our own client, and of net/http's, were opened.
 	ours, theirs atomic.Bool
+	ipv6         atomic.Bool // a connection to an IPv6 address was opened
 	// What makes an HTTP connection of one that is open: givenConn in the context.
 	http1, http2 *http.Transport
 }
@@ -266,7 +261,8 @@ func (d *dialer) dialProxy(ctx context.Context, l *line, proxy *url.URL) error {
 	return err
 }
 
-// connect tries a host's addresses one after the other.
+// connect goes to where an override leads, or to the first of a host's addresses
+// that answers.
 func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(o.addr)
 	if err != nil {
@@ -286,30 +282,4 @@ func (d *dialer) connect(ctx context.Context, o origin, took *timing) (net.Conn,
 	conn, err := d.firstThatAnswers(ctx, addrs, port)
 	took.dns, took.connect = found.Sub(began), time.Since(found)
 	return conn, err
-}
-
-func (d *dialer) firstThatAnswers(ctx context.Context, addrs []netip.Addr, port string) (net.Conn, error) {
-	var errs []error
-	for i, addr := range addrs {
-		conn, err := d.openWithin(ctx, net.JoinHostPort(addr.String(), port), len(addrs)-i)
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, errors.Join(errs...)
-}
-
-// openWithin gives one of several addresses its share of the time there is.
-func (d *dialer) openWithin(ctx context.Context, addr string, left int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		share := max(time.Until(deadline)/time.Duration(left), leastDial)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, share)
-		defer cancel()
-	}
-	return d.open(ctx, "tcp", addr)
 }

@@ -8,7 +8,7 @@
 // form) from the rows of data files (data, data_feed, deal, files), the judging of
 // responses (worker, response, extract, assert), the HTTP clients with their
 // connections and what they measure (client, errand, keep, pool; wire, socket,
-// reply, chunks, token; dial, resolve, tls; conn), the run from the opening of
+// reply, chunks, token; dial, families, resolve, tls; conn), the run from the opening of
 // connections to the drain (ahead, run), and where all this takes place: InProcess
 // here, or Child in a child process that serves the same interface over a
 // socket pair (child, process, frame, serve). One conformance suite runs on

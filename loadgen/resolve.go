@@ -18,6 +18,9 @@ import (
 
 const (
 	lookupWait = 10 * time.Second
+	// Whose host has an answer that has grown old waits so long for a new one:
+	// most come within it, and a name server that hangs holds up nothing for longer.
+	lookupPatience = 250 * time.Millisecond
 	// A failed lookup is not tried again for so long: thousands of workers would
 	// otherwise ask a name server that is down.
 	lookupPause = time.Second
@@ -26,33 +29,47 @@ const (
 )
 
 // resolver looks names up once for all workers of a run. A failed lookup keeps
-// the last answer and is counted.
+// the last answer and is counted. Lookups take as long as they may whoever began
+// to wait for them; close ends them.
 type resolver struct {
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	ttl    time.Duration // how long an answer is good for
 	first  bool          // always begin with the first address, not with the next
 	failed func()        // counts a lookup that failed
 
-	mu    sync.Mutex
+	open    context.Context // until close
+	end     context.CancelFunc
+	lookups sync.WaitGroup
+
+	mu    sync.Mutex // guards what is known as well
 	hosts map[string]*known
 }
 
-// known is what is known of a host. busy is a lock that a context can give up
-// on; it guards the rest.
+// known is what is known of a host.
 type known struct {
-	busy  chan struct{}
-	addrs []netip.Addr
-	err   error
-	asked time.Time // when the last lookup that said something began
-	until time.Time // when to look again
+	addrs []netip.Addr // the last answer
+	err   error        // why the last lookup failed
+	until time.Time    // when to look again
 	turn  int
+	// The lookup under way: when it began, and what is closed at its end. There is
+	// none if that is nil.
+	began time.Time
+	ended chan struct{}
 }
 
 func newResolver(c plan.DNS) *resolver {
-	return &resolver{
+	r := &resolver{
 		lookup: net.DefaultResolver.LookupNetIP, ttl: c.TTL, first: c.Select == "first",
 		failed: func() {}, hosts: map[string]*known{},
 	}
+	r.open, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// close waits for the lookups that it ends. Nobody may ask for addresses any more.
+func (r *resolver) close() {
+	r.end()
+	r.lookups.Wait()
 }
 
 // addresses returns all addresses of host, beginning with the one whose turn
@@ -61,34 +78,36 @@ func (r *resolver) addresses(ctx context.Context, host string) ([]netip.Addr, er
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
 	}
-	k, came := r.host(host), time.Now()
-	select {
-	case k.busy <- struct{}{}:
-		defer func() { <-k.busy }()
-	case <-ctx.Done():
+	k, ended, patience := r.look(host)
+	await(ctx, ended, patience)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case len(k.addrs) > 0:
+		return k.deal(r.first), nil
+	case ctx.Err() != nil:
 		return nil, fmt.Errorf("look up %s: %w", host, ctx.Err())
 	}
-	// With a TTL of 0 those who waited for a lookup share its answer all the same.
-	if !time.Now().Before(k.until) && k.asked.Before(came) {
-		k.refresh(ctx, r, host)
+	return nil, k.err
+}
+
+// look begins a lookup if it is time for one. The one under way, if any, is worth
+// waiting for with patience; ended is closed when it has ended.
+func (r *resolver) look(host string) (k *known, ended <-chan struct{}, patience time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k = r.host(host)
+	// With a TTL of 0 those who come during a lookup share its answer all the same.
+	if k.ended == nil && !time.Now().Before(k.until) {
+		r.begin(k, host)
 	}
-	if len(k.addrs) == 0 {
-		return nil, k.err
-	}
-	if r.first {
-		return k.addrs, nil
-	}
-	at := k.turn % len(k.addrs)
-	k.turn++
-	return append(append([]netip.Addr{}, k.addrs[at:]...), k.addrs[:at]...), nil
+	return k, k.ended, k.patience()
 }
 
 func (r *resolver) host(name string) *known {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	k := r.hosts[name]
 	if k == nil {
-		k = &known{busy: make(chan struct{}, 1)}
+		k = &known{}
 		if len(r.hosts) < mostHosts {
 			r.hosts[name] = k
 		}
@@ -96,24 +115,73 @@ func (r *resolver) host(name string) *known {
 	return k
 }
 
-func (k *known) refresh(ctx context.Context, r *resolver, host string) {
-	bounded, cancel := context.WithTimeout(ctx, lookupWait)
+// patience is for how long the lookup under way is worth waiting for: until its
+// end if nothing is known, and not at all if the last one failed.
+func (k *known) patience() time.Duration {
+	switch {
+	case k.ended == nil:
+		return 0
+	case len(k.addrs) == 0:
+		return endless
+	case k.err != nil:
+		return 0
+	}
+	return time.Until(k.began.Add(lookupPatience))
+}
+
+// await waits until ended is closed, but not beyond ctx or for longer than most.
+func await(ctx context.Context, ended <-chan struct{}, most time.Duration) {
+	if most <= 0 {
+		return
+	}
+	limit := time.NewTimer(most)
+	defer limit.Stop()
+	select {
+	case <-ended:
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+}
+
+// deal gives out the addresses, of which there are some.
+func (k *known) deal(first bool) []netip.Addr {
+	if first {
+		return k.addrs
+	}
+	at := k.turn % len(k.addrs)
+	k.turn++
+	return append(append([]netip.Addr{}, k.addrs[at:]...), k.addrs[:at]...)
+}
+
+// begin begins a lookup; what is found is known when it has ended.
+func (r *resolver) begin(k *known, host string) {
+	k.began, k.ended = time.Now(), make(chan struct{})
+	r.lookups.Go(func() {
+		addrs, err := r.find(host)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if k.err = err; err == nil {
+			k.addrs, k.until = addrs, time.Now().Add(r.ttl)
+		} else {
+			k.until = time.Now().Add(lookupPause)
+		}
+		close(k.ended)
+		k.ended = nil
+	})
+}
+
+// find looks host up and counts a failure, unless it is close's doing.
+func (r *resolver) find(host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(r.open, lookupWait)
 	defer cancel()
-	began := time.Now()
-	addrs, err := r.lookup(bounded, "ip", host)
+	addrs, err := r.lookup(ctx, "ip", host)
 	if err == nil && len(addrs) == 0 {
 		err = fmt.Errorf("look up %s: no address", host)
 	}
-	switch {
-	case err == nil:
-		k.addrs, k.err, k.asked, k.until = addrs, nil, began, time.Now().Add(r.ttl)
-	case ctx.Err() != nil:
-		// The caller ran out of time, which says nothing about the name.
-		k.err = err
-	default:
-		k.err, k.asked, k.until = err, began, time.Now().Add(lookupPause)
+	if err != nil && r.open.Err() == nil {
 		r.failed()
 	}
+	return addrs, err
 }
 
 // detour is where an override leads: the port is "" for the URL's own.

@@ -145,6 +145,7 @@ func TestWithoutATTLThoseWhoWaitShareALookup(t *testing.T) {
 			}
 			all.Wait()
 		}
+		r.close()
 		if asked != 2 {
 			t.Errorf("%d lookups for two crowds", asked)
 		}

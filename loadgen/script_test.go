@@ -167,6 +167,7 @@ func TestFailuresAreToldApart(t *testing.T) {
 		{io.ErrUnexpectedEOF, false, stats.ErrNetwork},
 		{fmt.Errorf("x: %w", &tlsError{errors.New("bad")}), false, stats.ErrTLS},
 		{&net.OpError{Op: "dial", Err: syscall.EMFILE}, false, stats.ErrGenerator},
+		// Of a host with two addresses: there was no port left for one of them.
 		{errors.Join(refused, &net.OpError{Op: "dial", Err: syscall.EADDRNOTAVAIL}), true, stats.ErrGenerator},
 	} {
 		if got := failure(tc.err, tc.timedOut); got != tc.want {
