@@ -37,13 +37,13 @@ func (b *browser) words(report, cluster any) (wrong []string) {
 	if got, want := eval[[]string](b, `[...document.querySelectorAll("#table-stages tbody th")].map(e => e.textContent)`), stagesOf(report); !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("the stages are %q, want %q", got, want))
 	}
-	fared := faredOf(report)
-	for name, got := range eval[map[string]string](b, `Object.fromEntries([...document.querySelectorAll("#table-generators td.over")].map(e => [e.parentElement.cells[0].textContent, e.textContent]))`) {
-		if got != fared[name] {
-			wrong = append(wrong, fmt.Sprintf("%s fared %q, want %q", name, got, fared[name]))
-		}
+	if got, want := eval[[]string](b, `[...document.querySelectorAll("#table-generators td.over")].map(e => e.parentElement.cells[0].textContent + ": " + e.textContent)`), faredOf(report); !slices.Equal(got, want) {
+		wrong = append(wrong, fmt.Sprintf("the nodes fared %q, want %q", got, want))
 	}
-	var said []string
+	said := []string{strings.Join(appendTexts(nil, list(report, "runs")), ", ")}
+	for _, n := range list(report, "nodes") {
+		said = append(said, lineName(n))
+	}
 	for _, from := range []any{report, cluster} {
 		said = appendTexts(said, from)
 	}
@@ -106,11 +106,24 @@ func stagesOf(report any) []string {
 	return out
 }
 
-// faredOf says of each node when its generator was not ok.
-func faredOf(report any) map[string]string {
-	out := map[string]string{}
+// lineName is what a node's line is called: with its run where there are several.
+func lineName(line any) string {
+	n := line.(map[string]any)
+	if run, ok := n["run_id"]; ok {
+		return fmt.Sprintf("%s in %s", n["node_id"], run)
+	}
+	return fmt.Sprint(n["node_id"])
+}
+
+// faredOf says of each node's line when its generator was not ok; nothing of one that
+// has no two spans to compare.
+func faredOf(report any) []string {
+	out := []string{}
 	for _, n := range list(report, "nodes") {
 		points := list(n, "over_time")
+		if len(points) < 2 {
+			continue
+		}
 		verdict := func(i int) any { return points[i].(map[string]any)["verdict"] }
 		var parts []string
 		for from, to := 0, 0; from < len(points); from = to {
@@ -132,7 +145,7 @@ func faredOf(report any) map[string]string {
 		if len(parts) > 3 {
 			text += " …"
 		}
-		out[fmt.Sprint(n.(map[string]any)["node_id"])] = text
+		out = append(out, lineName(n)+": "+text)
 	}
 	return out
 }
@@ -147,7 +160,7 @@ func (b *browser) points(what string, report any) {
 	var rows []any
 	for _, n := range list(report, "nodes") {
 		for _, p := range list(n, "over_time") {
-			row := map[string]any{"node_id": n.(map[string]any)["node_id"]}
+			row := map[string]any{"node_id": lineName(n)}
 			for name, v := range p.(map[string]any) {
 				row[name] = v
 			}

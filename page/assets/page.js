@@ -94,7 +94,9 @@ function head(c, r, run, elapsed) {
   for (const save of ["save-html", "save-json"]) if ($(save)) $(save).hidden = !r;
   const facts = [];
   if (c) facts.push(c.state === "leader" ? `node ${c.node_id}, the leader` : c.cluster_enabled ? `node ${c.node_id}, ${c.state}, leader ${c.leader_id || "unknown"}` : `node ${c.node_id}, standalone`);
-  if (r && !c) facts.push(r.nodes.length === 1 ? `node ${r.nodes[0].node_id}` : `${r.nodes.length} nodes`);
+  const names = r ? [...new Set(r.nodes.map(n => n.node_id))] : []; // of a restarted node, or of several runs, there are more lines than one
+  if (r && !c) facts.push(names.length === 1 ? `node ${names[0]}` : `${names.length} nodes`);
+  if (r && r.runs) facts.push(`${r.runs.length} runs together`);
   if (r && r.started_at > "0002") facts.push("started " + r.started_at.replace("T", " ").replace(/\.\d+/, ""));
   const planned = run ? run.planned_duration_s : r ? r.duration_s : 0, endless = planned > 1e7;
   if (elapsed !== null) facts.push(clock(elapsed) + (endless ? "" : " of " + clock(planned)));
@@ -237,21 +239,31 @@ function detail(c, r) {
     figure(`slowest.${i}.t`, s.t, "s"), s.status ? figure(`slowest.${i}.status`, s.status, "int", "text") : word("timeout"), word(s.connection), word(s.node_id)]) : []);
 }
 
-// nodes are those of the cluster now, and those that only the result knows.
+const stillGoing = "the run is going on"; // what the API says of a node whose part is not over
+const lineName = n => n.run_id ? `${n.node_id} in ${n.run_id}` : n.node_id;
+
+// nodeRows are the lines of the result and, after them, the members that no line names.
+// A node that was restarted has a line for each of its processes; the cluster knows the
+// newest alone, whose line is the one that is complete, or can still become it.
+function nodeRows(members, told) {
+  const own = new Map(), lives = n => n.complete || n.reason === stillGoing;
+  told.forEach((n, ni) => { if (!own.has(n.node_id) || lives(n) || !lives(told[own.get(n.node_id)])) own.set(n.node_id, ni); });
+  const lines = told.map((n, ni) => ({ name: lineName(n), n, ni, mi: own.get(n.node_id) === ni ? members.findIndex(m => m.node_id === n.node_id) : -1 }));
+  const others = members.map((m, mi) => ({ name: m.node_id, n: null, ni: -1, mi })).filter(row => !own.has(row.name));
+  return lines.concat(others.sort((a, b) => a.name < b.name ? -1 : 1));
+}
+
 function nodes(c, r) {
-  const members = c ? c.members : [], told = r ? r.nodes : [], running = c && (c.phase === "running");
-  const names = [...new Set([...members.map(m => m.node_id), ...told.map(n => n.node_id)])].sort();
-  const lineOf = name => told.map((n, i) => [n, i]).filter(([n]) => n.node_id === name).pop() || [null, 0];
-  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "<plan", "<part"], names.map(name => {
-    const mi = members.findIndex(m => m.node_id === name), m = members[mi], [n, ni] = lineOf(name);
-    const state = !m ? "gone" : !m.alive ? "lost" : m.isolated ? "isolated" : name === c.leader_id ? "leader" : m.suffrage;
-    const at = n ? `nodes.${ni}.` : "", of = (key, f) => figure(at + key, n && n[key], f);
-    const acknowledged = !m ? (n && n.config_version || dash).slice(7, 15) || dash : m.config_version ? (c.config && m.config_version === c.config.version ? "✓ " : "") + m.config_version.slice(7, 15) : m.alive ? "not acknowledged" : dash;
+  const members = c ? c.members : [], running = c && c.phase === "running", rows = nodeRows(members, r ? r.nodes : []);
+  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "<plan", "<part"], rows.map(({ name, n, ni, mi }) => {
+    const m = members[mi], state = !m ? "gone" : !m.alive ? "lost" : m.isolated ? "isolated" : m.node_id === c.leader_id ? "leader" : m.suffrage;
+    const of = (key, f) => figure(`nodes.${ni}.${key}`, n && n[key], f), cut = n && !n.complete && n.reason !== stillGoing;
+    const acknowledged = !m ? (n.config_version || "").slice(7, 15) : m.config_version ? (c.config && m.config_version === c.config.version ? "✓ " : "") + m.config_version.slice(7, 15) : m.alive ? "not acknowledged" : dash;
     return [word(name), word(c ? state : "", ["lost", "isolated"].includes(state) ? "bad-text" : ""), m ? figure(`cluster.members.${mi}.share`, m.share, "part") : of("share", "part"), of("requests", "int"), of("rps", "rate"), of("schedule_lag_p99_ms", "ms"), of("cpu_pct", "pct"),
       n ? of("start_skew_ms", "ms") : m && running ? figure(`cluster.members.${mi}.start_skew_ms`, m.start_skew_ms, "ms") : word(""), m ? figure(`cluster.members.${mi}.clock_offset_ms`, m.clock_offset_ms, "ms") : of("clock_offset_ms", "ms"), word(acknowledged),
-      word(!n ? "" : n.complete ? "✓ complete" : running ? "going on" : n.reason || "incomplete", "wrap " + (n && !n.complete && !running ? "bad-text" : ""))];
+      word(!n ? "" : n.complete ? "✓ complete" : cut ? n.reason || "incomplete" : "going on", "wrap " + (cut ? "bad-text" : ""))];
   }));
-  table("generators", "Each node's generator", ["<node", "<verdict", "<over time", "throttled", "GC pause p99", "dropped"], names.map(name => [name, ...lineOf(name)]).filter(([, n]) => n).map(([name, n, ni]) => {
+  table("generators", "Each node's generator", ["<node", "<verdict", "<over time", "throttled", "GC pause p99", "dropped"], rows.filter(row => row.n).map(({ name, n, ni }) => {
     const of = (key, f) => figure(`nodes.${ni}.${key}`, n[key], f);
     return [word(name), word(n.verdict, looks[n.verdict]), strip(fared[ni]), of("throttled_pct", "pct"), of("gc_pause_p99_ms", "ms"), of("dropped", "int")];
   }));
@@ -267,7 +279,7 @@ function strip(points) {
 
 // nodePoints lists what the strips are made of.
 function nodePoints(r) {
-  const all = r ? r.nodes.flatMap((n, i) => (fared[i] ? fared[i].rows : []).map(row => [n.node_id, ...row])) : [];
+  const all = r ? r.nodes.flatMap((n, i) => (fared[i] ? fared[i].rows : []).map(row => [lineName(n), ...row])) : [];
   $("node-points").hidden = !all.length;
   if (!all.length || !$("node-points").open) return;
   const forms = [v => v, clock, form.ms, form.pct, form.pct, form.ms, form.int, v => v];
