@@ -10,6 +10,7 @@ import (
 
 	"volley/node"
 	"volley/page"
+	"volley/plan"
 	"volley/stats"
 )
 
@@ -145,4 +146,26 @@ func TestReportOfMergedRunsHasARowForEach(t *testing.T) {
 		t.Errorf("the head says %q, want that three runs are of one node", facts)
 	}
 	b.picture("merged", 1280, false)
+}
+
+// judgedOn gives a result two thresholds: the first fails, the other holds.
+func judgedOn(result *stats.Result, by *stats.Summary) {
+	result.Thresholds = stats.NewJudge([]plan.Threshold{{Expr: "p95 < 1ms"}, {Expr: "error_rate < 1%"}}).Result(by)
+}
+
+// What one task of a job has measured is no verdict on the job, neither good nor bad.
+func TestReportOfOneTaskJudgesNothing(t *testing.T) {
+	s := part("run-1", "task-0", 10)
+	result := told(t, []*stats.Summary{s}, nil)
+	judgedOn(result, s)
+	b := openBrowser(t)
+	b.openReport(result)
+	b.wantColumn("thresholds", "verdict", "p95 < 1ms: ✗ failed", "error_rate < 1%: ✓ held")
+
+	result.Tasks = 5
+	b.openReport(result)
+	b.wantColumn("thresholds", "verdict", "p95 < 1ms: not judged: it is about all tasks", "error_rate < 1%: not judged: it is about all tasks")
+	if marked := eval[int](b, `document.querySelectorAll("#table-thresholds .bad-text, #table-thresholds .good-text").length`); marked != 0 {
+		t.Errorf("%d verdicts have the colour of one", marked)
+	}
 }

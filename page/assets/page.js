@@ -214,13 +214,20 @@ function pointTable() {
 
 const looks = { ok: "good-text", strained: "warn-text", saturated: "bad-text" }; // of the generator's verdicts
 
+// judged is the verdict on a threshold; one task of a job cannot tell of all.
+function judged(t, r, going) {
+  if (r.tasks > 1 && r.nodes.length === 1) return word("not judged: it is about all tasks");
+  if (going && !r.requests) return word("");
+  return t.ok ? word(going ? "✓ holds so far" : "✓ held", "good-text") : word("✗ failed", "bad-text");
+}
+
 function detail(c, r) {
   nodes(c, r);
   nodePoints(r);
-  const going = c && c.phase === "running", judged = t => going && !r.requests ? word("") : word(t.ok ? (going ? "✓ holds so far" : "✓ held") : "✗ failed", t.ok ? "good-text" : "bad-text");
+  const going = c && c.phase === "running";
   const value = (k, t) => t.value === null ? { text: going ? dash : "none" } : /^(?:.*\.)?(?:service\.|ok\.|iteration\.)?(?:p\d|mean|max)/.test(t.expr) ? figure(k, t.value, "ms") : /(?:error|assertion)_rate/.test(t.expr) ? figure(k, t.value, "part") : figure(k, t.value, "plain");
   table("thresholds", "Thresholds", ["<threshold", "value", "failed at", "at a rate of", "<verdict"], r ? r.thresholds.map((t, i) => [word(t.expr), value(`thresholds.${i}.value`, t),
-    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t)]) : []);
+    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t, r, going)]) : []);
   const p = (k, block, ...names) => names.map(n => figure(`${k}.${n}`, block[n], "ms"));
   table("steps", "Steps", ["<step", "requests", "errors", "p50", "p95", "p99", "max", "service p50", "service p99"], r ? r.steps.map((s, i) => [word((s.scenario ? s.scenario + " / " : "") + s.step),
     figure(`steps.${i}.requests`, s.requests, "int"), figure(`steps.${i}.errors`, s.errors, "int", ifAny(s.errors, "bad-text")), ...p(`steps.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99", "max"), ...p(`steps.${i}.service_time_ms`, s.service_time_ms, "p50", "p99")]) : []);
