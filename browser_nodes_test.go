@@ -142,7 +142,7 @@ func TestReportOfMergedRunsHasARowForEach(t *testing.T) {
 	b.wantColumn("nodes", "requests", "amber in run-1: 100", "amber in run-2: 90", "amber in run-3: 80")
 	b.wantColumn("generators", "verdict", "amber in run-1: ok", "amber in run-2: ok", "amber in run-3: ok")
 	b.wantTrue(decoded(t, merged), nil)
-	if facts := eval[[]string](b, `[...document.querySelectorAll("#facts li")].map(e => e.textContent)`); !slices.Contains(facts, "3 runs together") || !slices.Contains(facts, "node amber") {
+	if facts := b.facts(); !slices.Contains(facts, "3 runs together") || !slices.Contains(facts, "node amber") {
 		t.Errorf("the head says %q, want that three runs are of one node", facts)
 	}
 	b.picture("merged", 1280, false)
@@ -167,5 +167,37 @@ func TestReportOfOneTaskJudgesNothing(t *testing.T) {
 	b.wantColumn("thresholds", "verdict", "p95 < 1ms: not judged: it is about all tasks", "error_rate < 1%: not judged: it is about all tasks")
 	if marked := eval[int](b, `document.querySelectorAll("#table-thresholds .bad-text, #table-thresholds .good-text").length`); marked != 0 {
 		t.Errorf("%d verdicts have the colour of one", marked)
+	}
+}
+
+// facts are what the head says below the title.
+func (b *browser) facts() []string {
+	b.t.Helper()
+	return eval[[]string](b, `[...document.querySelectorAll("#facts li")].map(e => e.textContent)`)
+}
+
+// A report of a run that goes on says so, and judges what is there so far alone.
+func TestReportOfARunThatGoesOnSaysSo(t *testing.T) {
+	s := part("run-1", "amber", 4)
+	s.Ended = false
+	result := told(t, []*stats.Summary{s}, func(_ int, line *stats.NodeResult) { line.Reason = stats.StillGoing })
+	judgedOn(result, s)
+	b := openBrowser(t)
+	b.openReport(result)
+	if got := eval[[]string](b, `(p => [p.textContent, p.className])(document.getElementById("phase"))`); !slices.Equal(got, []string{"going on", "pill warn"}) {
+		t.Errorf("the phase is %q, want going on, as a warning", got)
+	}
+	if facts := b.facts(); !slices.Contains(facts, "as it stood 00:04 after the start") || slices.ContainsFunc(facts, func(f string) bool { return strings.HasPrefix(f, "duration") }) {
+		t.Errorf("the head says %q, want as of when it is", facts)
+	}
+	b.wantColumn("thresholds", "verdict", "p95 < 1ms: ✗ failed", "error_rate < 1%: ✓ holds so far")
+	b.wantTrue(decoded(t, result), nil)
+	b.picture("report-going", 1280, false)
+	b.picture("report-going-phone", 390, true)
+
+	s.Ended = true
+	b.openReport(told(t, []*stats.Summary{s}, nil))
+	if got := eval[string](b, `document.getElementById("phase").textContent`); got != "finished" || !slices.Contains(b.facts(), "duration 00:10") {
+		t.Errorf("the phase is %q, and the head says %q, want finished and its duration", got, b.facts())
 	}
 }

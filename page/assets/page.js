@@ -67,7 +67,7 @@ function table(name, caption, heads, rows) {
 }
 
 const phases = ["waiting", "fetching", "distributing", "ready", "scheduled", "running", "finished"];
-const tones = { running: "good", finished: "good", aborted: "bad", stopped: "warn" };
+const tones = { running: "good", finished: "good", aborted: "bad", stopped: "warn", "going on": "warn" };
 
 function render() {
   const c = view.cluster, r = view.result, run = c && c.run;
@@ -87,7 +87,7 @@ function head(c, r, run, elapsed) {
   const id = run ? run.run_id : r ? r.run_id || (r.runs || []).join(", ") : "", title = (view.plan ? view.plan + " " : "") || (id ? "" : "No run yet");
   set($("title"), [title, id], () => [title || "Run ", ...(id ? [el("small", {}, id)] : [])]);
   document.title = `volley · ${[view.plan, id, c && c.phase].filter(Boolean).join(" · ")}`;
-  const phase = c ? c.phase : r && r.stopped ? "stopped" : "finished";
+  const phase = c ? c.phase : r && r.stopped ? "stopped" : view.going ? "going on" : "finished";
   $("phase").hidden = false;
   set($("phase"), phase, () => [phase]);
   $("phase").className = "pill " + (tones[phase] || "");
@@ -100,6 +100,7 @@ function head(c, r, run, elapsed) {
   if (r && r.started_at > "0002") facts.push("started " + r.started_at.replace("T", " ").replace(/\.\d+/, ""));
   const planned = run ? run.planned_duration_s : r ? r.duration_s : 0, endless = planned > 1e7;
   if (elapsed !== null) facts.push(clock(elapsed) + (endless ? "" : " of " + clock(planned)));
+  else if (phase === "going on") facts.push(`as it stood ${clock(planned)} after the start`);
   else if (planned && !endless) facts.push("duration " + clock(planned));
   if (r && r.warmup_s) facts.push(`the first ${clock(r.warmup_s)} warm-up, not counted`);
   if (r && r.stopped) facts.push(`ended after ${clock(r.stopped.after_s)}: ${r.stopped.cause}`);
@@ -224,7 +225,7 @@ function judged(t, r, going) {
 function detail(c, r) {
   nodes(c, r);
   nodePoints(r);
-  const going = c && c.phase === "running";
+  const going = view.going || c && c.phase === "running";
   const value = (k, t) => t.value === null ? { text: going ? dash : "none" } : /^(?:.*\.)?(?:service\.|ok\.|iteration\.)?(?:p\d|mean|max)/.test(t.expr) ? figure(k, t.value, "ms") : /(?:error|assertion)_rate/.test(t.expr) ? figure(k, t.value, "part") : figure(k, t.value, "plain");
   table("thresholds", "Thresholds", ["<threshold", "value", "failed at", "at a rate of", "<verdict"], r ? r.thresholds.map((t, i) => [word(t.expr), value(`thresholds.${i}.value`, t),
     figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t, r, going)]) : []);
@@ -298,7 +299,7 @@ function nodePoints(r) {
 function take(event) {
   const s = event.series, run = event.cluster && event.cluster.run;
   // While the leader does not answer, what it said last of this run stays.
-  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers });
+  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers, going: view.going });
   else {
     series = { columns: s.columns, rows: series.rows.slice(0, s.from).concat(s.rows) };
     fared = event.over_time.nodes.map((n, i) => ({ columns: event.over_time.columns, rows: (fared[i] ? fared[i].rows : []).slice(0, n.from).concat(n.rows) }));
