@@ -25,7 +25,7 @@ func pageClock(seconds float64) string {
 // elsewhere are the places whose numbers are no figures of the API, or are looked at
 // by themselves: times of the head, names in heads, marks on axes, the second that a
 // chart points at, and what words and rows compare as a whole.
-const elsewhere = "#facts li, #flow-text, thead th, dt, .legend li, svg text, .at, #answer-list *, #table-stages tbody th, td.over, #points td, #node-points td"
+const elsewhere = "#facts li, #flow-text, thead th, dt, .legend li, svg text, .at, #answer-list *, #note-list *, #table-stages tbody th, td.over, #points td, #node-points td"
 
 // words are the texts of the page that are not the API's: answers, labels, and
 // whatever has a digit and is no figure.
@@ -33,6 +33,9 @@ func (b *browser) words(report, cluster any) (wrong []string) {
 	b.t.Helper()
 	if got, want := eval[[]string](b, `[...document.querySelectorAll("#answers:not([hidden]) .answer")].map(e => [e.className.split(" ").pop(), ...[...e.children].map(c => c.textContent)].join("\n"))`), answersOf(report); !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("the answers are %q, want %q", got, want))
+	}
+	if got, want := b.notes(), notesOf(report); !slices.Equal(got, want) {
+		wrong = append(wrong, fmt.Sprintf("the notes are %q, want %q", got, want))
 	}
 	if got, want := eval[[]string](b, `[...document.querySelectorAll("#table-stages tbody th")].map(e => e.textContent)`), stagesOf(report); !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("the stages are %q, want %q", got, want))
@@ -82,19 +85,38 @@ func appendTexts(texts []string, from any) []string {
 }
 
 // answersOf are the answers that a result gives, as tone, question, answer and reason.
-func answersOf(report any) (out []string) {
+func answersOf(report any) []string {
+	out := []string{}
+	if r := readAgain(report); r != nil {
+		for _, a := range r.Answers() {
+			out = append(out, strings.Join([]string{string(a.Tone), a.Question, a.Answer, a.Because}, "\n"))
+		}
+	}
+	return out
+}
+
+// notesOf are the notes of a result, each after what it is about.
+func notesOf(report any) []string {
+	out := []string{}
+	if r := readAgain(report); r != nil {
+		for _, n := range r.Notes() {
+			out = append(out, n.About+": "+n.Text)
+		}
+	}
+	return out
+}
+
+// readAgain is a result as the API has given it, nil where there is none.
+func readAgain(report any) *stats.Result {
 	data, err := json.Marshal(report)
 	if err != nil {
-		return []string{err.Error()}
+		return nil
 	}
 	r, err := stats.ReadResult(bytes.NewReader(data))
 	if err != nil {
-		return []string{} // there is no result
+		return nil
 	}
-	for _, a := range r.Answers() {
-		out = append(out, strings.Join([]string{string(a.Tone), a.Question, a.Answer, a.Because}, "\n"))
-	}
-	return out
+	return r
 }
 
 func stagesOf(report any) []string {

@@ -126,6 +126,7 @@ type View struct {
 	// Result is that of the run which goes, or of the last; nil before the first.
 	Result  *stats.Result  `json:"result"`
 	Answers []stats.Answer `json:"answers,omitempty"` // Take adds them
+	Notes   []stats.Note   `json:"notes,omitempty"`   // so does it these
 	Going   bool           `json:"going,omitempty"`   // says whether the result's run is not over yet; Take adds it
 	// Missing says why there is no result, or no newer one, of a run that has one.
 	Missing string `json:"missing,omitempty"`
@@ -172,7 +173,7 @@ func Take(v View) (Snapshot, error) {
 			}
 			s.nodes = append(s.nodes, of)
 		}
-		v.Answers, v.Going, v.Result = v.Result.Answers(), v.Result.Going(), slim(v.Result)
+		v.Answers, v.Notes, v.Going, v.Result = v.Result.Answers(), v.Result.Notes(), v.Result.Going(), slim(v.Result)
 	}
 	head, err := json.Marshal(v)
 	if err != nil {

@@ -76,11 +76,18 @@ function render() {
   before(c);
   $("answers").hidden = !(view.answers && view.answers.length);
   set($("answer-list"), view.answers || [], all => all.map(a => el("li", { class: "card answer " + a.tone }, el("h3", {}, a.question), el("b", {}, a.answer), el("p", {}, a.because))));
+  notes(view.notes || []);
   $("totals").hidden = !r;
   if (r) set($("figures"), figures(r), all => all.map(([name, main, also]) => el("div", { class: "card" }, el("dt", {}, name), fill(el("dd"), main), fill(el("dd"), { ...also, look: "also " + (also.look || "") }))));
   overTime(r, elapsed);
   detail(c, r);
   $("details").hidden = ![...$("tables").children].some(t => !t.hidden);
+}
+
+// notes are what a reader must know of the figures, in the words of the text report.
+function notes(all) {
+  $("notes").hidden = !all.length;
+  set($("note-list"), all, () => all.flatMap(n => [...(n.about ? [el("dt", {}, n.about)] : []), el("dd", { class: { warn: "warn-text", bad: "bad-text" }[n.tone] }, n.text)]));
 }
 
 function head(c, r, run, elapsed) {
@@ -299,7 +306,7 @@ function nodePoints(r) {
 function take(event) {
   const s = event.series, run = event.cluster && event.cluster.run;
   // While the leader does not answer, what it said last of this run stays.
-  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers, going: view.going });
+  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers, notes: view.notes, going: view.going });
   else {
     series = { columns: s.columns, rows: series.rows.slice(0, s.from).concat(s.rows) };
     fared = event.over_time.nodes.map((n, i) => ({ columns: event.over_time.columns, rows: (fared[i] ? fared[i].rows : []).slice(0, n.from).concat(n.rows) }));
