@@ -74,10 +74,12 @@ func (b *browser) openReport(result *stats.Result) {
 func (b *browser) column(table, head string) (cells []string) {
 	b.t.Helper()
 	for _, row := range eval[[][]string](b, `(() => {
-		const table = document.querySelector("#table-`+table+` table"), at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === "`+head+`");
+		const table = document.querySelector("#table-`+table+` table");
+		if (!table) return [];
+		const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === "`+head+`");
 		return [...table.tBodies[0].rows].map(tr => [tr.cells[0].textContent, at < 0 ? "no such column" : tr.cells[at].textContent]);
 	})()`) {
-		cells = append(cells, strings.Join(row, ": "))
+		cells = append(cells, strings.ReplaceAll(strings.Join(row, ": "), "\u00a0", " "))
 	}
 	return cells
 }

@@ -74,3 +74,27 @@ func TestPageHasEveryNoteOfTheText(t *testing.T) {
 	b.picture("notes-phone", 390, true)
 	b.printed("notes")
 }
+
+// Scenarios, the phases of requests and their connections have tables, as in the text.
+func TestPageHasScenariosPhasesAndConnections(t *testing.T) {
+	s := part("run-1", "amber", 10)
+	s.ConnsNew, s.ConnsReused, s.Reconnects, s.OwnClient = 5, 95, 2, true
+	result := told(t, []*stats.Summary{s}, nil)
+	result.Phases = &stats.PhaseResult{DNS: result.Latency, Connect: result.Latency, TLS: result.ServiceTime, FirstByte: result.ServiceTime}
+	result.Scenarios = []stats.ScenarioResult{{Scenario: "browse", Succeeded: 70, Failed: 3, Interrupted: 1, Iteration: result.Latency}, {Scenario: "pay", Succeeded: 27, Iteration: result.Latency}}
+	b := openBrowser(t)
+	b.openReport(result)
+	b.wantColumn("scenarios", "failed", "browse: 3", "pay: 0")
+	b.wantColumn("scenarios", "p95", "browse: 20.0 ms", "pay: 20.0 ms")
+	b.wantColumn("percentiles", "p95", "latency from due: 20.0 ms", "latency, successful: 20.0 ms", "service time: 20.0 ms", "iteration: –", "dns: 20.0 ms", "connect: 20.0 ms", "tls: 20.0 ms", "first byte: 20.0 ms")
+	b.wantColumn("connections", "reused", "own: 95")
+	b.wantTrue(decoded(t, result), nil)
+	b.picture("scenarios", 1280, false)
+
+	// One scenario alone is what the totals say.
+	result.Scenarios = result.Scenarios[:1]
+	b.openReport(result)
+	if !eval[bool](b, `document.getElementById("table-scenarios").hidden`) {
+		t.Error("one scenario has a table")
+	}
+}

@@ -250,12 +250,27 @@ func nodeRowOf(p *stats.NodePoint) []any {
 // slim is a copy of a result with what is read of it alone.
 func slim(r *stats.Result) *stats.Result {
 	out := *r
-	out.Series, out.Phases, out.Scenarios = nil, nil, nil
+	out.Series = nil // it is rows of its own
 	out.Nodes = append([]stats.NodeResult{}, r.Nodes...)
 	for i := range out.Nodes {
 		out.Nodes[i].OverTime = nil // they are rows of their own
 	}
-	for _, block := range []*stats.Percentiles{&out.Latency, &out.ServiceTime, &out.LatencyOK, &out.Iteration} {
+	blocks := []*stats.Percentiles{&out.Latency, &out.ServiceTime, &out.LatencyOK, &out.Iteration}
+	if r.Phases != nil {
+		phases := *r.Phases
+		out.Phases = &phases
+		blocks = append(blocks, &phases.DNS, &phases.Connect, &phases.TLS, &phases.FirstByte)
+	}
+	if r.LastInterval != nil {
+		last := *r.LastInterval
+		out.LastInterval = &last
+		blocks = append(blocks, &last.Latency)
+	}
+	out.Scenarios = append([]stats.ScenarioResult{}, r.Scenarios...)
+	for i := range out.Scenarios {
+		blocks = append(blocks, &out.Scenarios[i].Iteration)
+	}
+	for _, block := range blocks {
 		block.Histogram = ""
 	}
 	out.Steps = append([]stats.StepResult{}, r.Steps...)

@@ -237,14 +237,21 @@ function detail(c, r) {
   table("thresholds", "Thresholds", ["<threshold", "value", "failed at", "at a rate of", "<verdict"], r ? r.thresholds.map((t, i) => [word(t.expr), value(`thresholds.${i}.value`, t),
     figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t, r, going)]) : []);
   const p = (k, block, ...names) => names.map(n => figure(`${k}.${n}`, block[n], "ms"));
+  const several = r && r.scenarios && r.scenarios.length > 1; // one alone is what the totals say
+  table("scenarios", "Scenarios, by iterations", ["<scenario", "succeeded", "failed", "interrupted", "mean", "p50", "p95", "p99", "max"], several ? r.scenarios.map((s, i) => [word(s.scenario), figure(`scenarios.${i}.succeeded`, s.succeeded, "int"),
+    figure(`scenarios.${i}.failed`, s.failed, "int", ifAny(s.failed, "bad-text")), figure(`scenarios.${i}.interrupted`, s.interrupted, "int"), ...p(`scenarios.${i}.iteration_ms`, s.iteration_ms, "mean", "p50", "p95", "p99", "max")]) : []);
   table("steps", "Steps", ["<step", "requests", "errors", "p50", "p95", "p99", "max", "service p50", "service p99"], r ? r.steps.map((s, i) => [word((s.scenario ? s.scenario + " / " : "") + s.step),
     figure(`steps.${i}.requests`, s.requests, "int"), figure(`steps.${i}.errors`, s.errors, "int", ifAny(s.errors, "bad-text")), ...p(`steps.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99", "max"), ...p(`steps.${i}.service_time_ms`, s.service_time_ms, "p50", "p99")]) : []);
   const total = r ? errorsOf(r) : 0;
   table("errors", "Errors by kind", ["<kind", "errors", "of all errors", "<for example"], r ? Object.entries(r.errors).filter(e => e[1] > 0).map(([kind, n]) =>
     [word(kind.replace("_", " ")), figure("errors." + kind, n, "int", "bad-text"), share(n, total, "errors." + kind, "errors.*"), word((r.error_examples || {})[kind], "wrap")]) : []);
   table("statuses", "Status codes", ["<status", "responses"], r ? Object.entries(r.status_codes).map(([code, n]) => [word(code), figure("status_codes." + code, n, "int")]) : []);
-  table("percentiles", "Times", ["<of", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], r && r.requests ? [["latency from due", "latency_ms"], ["latency, successful", "latency_ok_ms"], ["service time", "service_time_ms"], ["iteration", "iteration_ms"]].map(([name, k]) =>
-    [word(name), ...p(k, r[k], "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max")]) : []);
+  const conns = r && r.connections;
+  table("connections", "Connections of requests", ["<client", "new", "reused", "reconnects"], r && r.requests ? [[word(conns.client), ...["new", "reused", "reconnects"].map(n => figure("connections." + n, conns[n], "int"))]] : []);
+  const times = [["latency from due", "latency_ms"], ["latency, successful", "latency_ok_ms"], ["service time", "service_time_ms"], ["iteration", "iteration_ms"]].map(([name, k]) => [name, k, r && r[k]]);
+  if (r && r.phases_ms) times.push(...["dns", "connect", "tls", "first_byte"].map(k => [k.replace("_", " "), "phases_ms." + k, r.phases_ms[k]]));
+  table("percentiles", "Times", ["<of", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], r && r.requests ? times.map(([name, k, block]) =>
+    [word(name), ...p(k, block, "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max")]) : []);
   table("stages", "Stages", ["<stage", "asked", "started", "late", "dropped", "requests", "errors", "p50", "p95", "p99"], r && r.stages ? r.stages.map((s, i) => [word(`${clock(s.from_s)} to ${clock(s.to_s)}, ${form.plain(s.from_rate)} → ${form.plain(s.to_rate)}`),
     figure(`stages.${i}.target`, s.target, "int"), ...["started", "late", "dropped", "requests", "errors"].map(n => figure(`stages.${i}.${n}`, s[n], "int")), ...p(`stages.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99")]) : []);
   const g = r && r.generator;
