@@ -129,6 +129,38 @@ func TestPageShowsBothProcessesOfARestartedNode(t *testing.T) {
 	b.silent(base)
 }
 
+// Without a disk a node that restarts is a new member, beside the lost one of the same
+// name until that is removed: each has its own line, and who has none yet a row.
+func TestPageTellsALostProcessFromTheOneAfterIt(t *testing.T) {
+	const lost = "it was lost 3.0 s after the start: its figures end there"
+	status := node.Status{State: "leader", NodeID: "amber", LeaderID: "amber", ClusterEnabled: true, Phase: "running", Run: &node.StatusRun{RunID: "run-1", PlannedDurationS: 10}}
+	status.Members = []node.MemberStatus{
+		{NodeID: "amber", ServerID: "amber-1", Suffrage: "voter", Alive: true, Share: 0.5},
+		{NodeID: "birch", ServerID: "birch-1", Suffrage: "voter"},
+		{NodeID: "birch", ServerID: "birch-2", Suffrage: "nonvoter", Alive: true, Share: 0.5},
+	}
+	parts := []*stats.Summary{part("run-1", "amber", 10), part("run-1", "birch", 3), part("run-1", "birch", 5)}
+	change := func(i int, line *stats.NodeResult) {
+		if i == 1 {
+			line.Complete, line.Reason = false, lost
+		}
+	}
+	b := openBrowser(t)
+	for _, parts := range [][]*stats.Summary{parts, parts[:2]} {
+		result := told(t, parts, change)
+		base := serve(t, page.View{Cluster: status, Result: result})
+		b.open(base, `!document.getElementById("totals").hidden`)
+		b.wantColumn("nodes", "state", "amber: leader", "birch: lost", "birch: nonvoter")
+		b.wantColumn("nodes", "share", "amber: 50.00 %", "birch: 0.00 %", "birch: 50.00 %")
+		after := "birch: –"
+		if len(parts) == 3 {
+			after = "birch: ✓ complete"
+		}
+		b.wantColumn("nodes", "part", "amber: ✓ complete", "birch: "+lost, after)
+		b.wantTrue(decoded(t, result), decoded(t, status))
+	}
+}
+
 // Runs of one node that are merged have a row each, which says of which run it is.
 func TestReportOfMergedRunsHasARowForEach(t *testing.T) {
 	var runs []*stats.Result

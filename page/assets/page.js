@@ -264,15 +264,19 @@ function detail(c, r) {
 const stillGoing = "the run is going on"; // what the API says of a node whose part is not over
 const lineName = n => n.run_id ? `${n.node_id} in ${n.run_id}` : n.node_id;
 
-// nodeRows are the lines of the result and, after them, the members that no line names.
-// A node that was restarted has a line for each of its processes; the cluster knows the
-// newest alone, whose line is the one that is complete, or can still become it.
+// nodeRows are the lines of the result and, after them, the members that have none.
+// A node that was restarted has a line for each of its processes: the one that is over
+// is the lost member's, if the cluster still has it, the other that of who is there.
 function nodeRows(members, told) {
-  const own = new Map(), lives = n => n.complete || n.reason === stillGoing;
-  told.forEach((n, ni) => { if (!own.has(n.node_id) || lives(n) || !lives(told[own.get(n.node_id)])) own.set(n.node_id, ni); });
-  const lines = told.map((n, ni) => ({ name: lineName(n), n, ni, mi: own.get(n.node_id) === ni ? members.findIndex(m => m.node_id === n.node_id) : -1 }));
-  const others = members.map((m, mi) => ({ name: m.node_id, n: null, ni: -1, mi })).filter(row => !own.has(row.name));
-  return lines.concat(others.sort((a, b) => a.name < b.name ? -1 : 1));
+  const free = new Set(members.keys()), rows = told.map((n, ni) => ({ name: lineName(n), n, ni, mi: -1 }));
+  const lives = ({ n }) => n.complete || n.reason === stillGoing;
+  for (const row of [...rows.filter(lives), ...rows.filter(row => !lives(row))]) {
+    const own = [...free].filter(mi => members[mi].node_id === row.n.node_id);
+    row.mi = own.find(mi => members[mi].alive === lives(row)) ?? own[0] ?? -1;
+    free.delete(row.mi);
+  }
+  const others = [...free].map(mi => ({ name: members[mi].node_id, n: null, ni: -1, mi }));
+  return rows.concat(others.sort((a, b) => a.name < b.name ? -1 : 1));
 }
 
 function nodes(c, r) {
