@@ -25,7 +25,7 @@ func pageClock(seconds float64) string {
 // elsewhere are the places whose numbers are no figures of the API, or are looked at
 // by themselves: times of the head, names in heads, marks on axes, the second that a
 // chart points at, and what words and rows compare as a whole.
-const elsewhere = "#facts li, #flow-text, thead th, dt, .legend li, svg text, .at, #answer-list *, #table-stages tbody th, td.over, #points td, #node-points td"
+const elsewhere = "#facts li, #flow-text, thead th, dt, .legend li, svg text, .at, #answer-list *, #note-list *, #table-stages tbody th, td.over, #points td, #node-points td"
 
 // words are the texts of the page that are not the API's: answers, labels, and
 // whatever has a digit and is no figure.
@@ -34,16 +34,19 @@ func (b *browser) words(report, cluster any) (wrong []string) {
 	if got, want := eval[[]string](b, `[...document.querySelectorAll("#answers:not([hidden]) .answer")].map(e => [e.className.split(" ").pop(), ...[...e.children].map(c => c.textContent)].join("\n"))`), answersOf(report); !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("the answers are %q, want %q", got, want))
 	}
+	if got, want := b.notes(), notesOf(report); !slices.Equal(got, want) {
+		wrong = append(wrong, fmt.Sprintf("the notes are %q, want %q", got, want))
+	}
 	if got, want := eval[[]string](b, `[...document.querySelectorAll("#table-stages tbody th")].map(e => e.textContent)`), stagesOf(report); !slices.Equal(got, want) {
 		wrong = append(wrong, fmt.Sprintf("the stages are %q, want %q", got, want))
 	}
-	fared := faredOf(report)
-	for name, got := range eval[map[string]string](b, `Object.fromEntries([...document.querySelectorAll("#table-generators td.over")].map(e => [e.parentElement.cells[0].textContent, e.textContent]))`) {
-		if got != fared[name] {
-			wrong = append(wrong, fmt.Sprintf("%s fared %q, want %q", name, got, fared[name]))
-		}
+	if got, want := eval[[]string](b, `[...document.querySelectorAll("#table-generators td.over")].map(e => e.parentElement.cells[0].textContent + ": " + e.textContent)`), faredOf(report); !slices.Equal(got, want) {
+		wrong = append(wrong, fmt.Sprintf("the nodes fared %q, want %q", got, want))
 	}
-	var said []string
+	said := []string{strings.Join(appendTexts(nil, list(report, "runs")), ", ")}
+	for _, n := range list(report, "nodes") {
+		said = append(said, lineName(n))
+	}
 	for _, from := range []any{report, cluster} {
 		said = appendTexts(said, from)
 	}
@@ -82,19 +85,38 @@ func appendTexts(texts []string, from any) []string {
 }
 
 // answersOf are the answers that a result gives, as tone, question, answer and reason.
-func answersOf(report any) (out []string) {
+func answersOf(report any) []string {
+	out := []string{}
+	if r := readAgain(report); r != nil {
+		for _, a := range r.Answers() {
+			out = append(out, strings.Join([]string{string(a.Tone), a.Question, a.Answer, a.Because}, "\n"))
+		}
+	}
+	return out
+}
+
+// notesOf are the notes of a result, each after what it is about.
+func notesOf(report any) []string {
+	out := []string{}
+	if r := readAgain(report); r != nil {
+		for _, n := range r.Notes() {
+			out = append(out, n.About+": "+n.Text)
+		}
+	}
+	return out
+}
+
+// readAgain is a result as the API has given it, nil where there is none.
+func readAgain(report any) *stats.Result {
 	data, err := json.Marshal(report)
 	if err != nil {
-		return []string{err.Error()}
+		return nil
 	}
 	r, err := stats.ReadResult(bytes.NewReader(data))
 	if err != nil {
-		return []string{} // there is no result
+		return nil
 	}
-	for _, a := range r.Answers() {
-		out = append(out, strings.Join([]string{string(a.Tone), a.Question, a.Answer, a.Because}, "\n"))
-	}
-	return out
+	return r
 }
 
 func stagesOf(report any) []string {
@@ -106,11 +128,24 @@ func stagesOf(report any) []string {
 	return out
 }
 
-// faredOf says of each node when its generator was not ok.
-func faredOf(report any) map[string]string {
-	out := map[string]string{}
+// lineName is what a node's line is called: with its run where there are several.
+func lineName(line any) string {
+	n := line.(map[string]any)
+	if run, ok := n["run_id"]; ok {
+		return fmt.Sprintf("%s in %s", n["node_id"], run)
+	}
+	return fmt.Sprint(n["node_id"])
+}
+
+// faredOf says of each node's line when its generator was not ok; nothing of one that
+// has no two spans to compare.
+func faredOf(report any) []string {
+	out := []string{}
 	for _, n := range list(report, "nodes") {
 		points := list(n, "over_time")
+		if len(points) < 2 {
+			continue
+		}
 		verdict := func(i int) any { return points[i].(map[string]any)["verdict"] }
 		var parts []string
 		for from, to := 0, 0; from < len(points); from = to {
@@ -132,7 +167,7 @@ func faredOf(report any) map[string]string {
 		if len(parts) > 3 {
 			text += " …"
 		}
-		out[fmt.Sprint(n.(map[string]any)["node_id"])] = text
+		out = append(out, lineName(n)+": "+text)
 	}
 	return out
 }
@@ -147,7 +182,7 @@ func (b *browser) points(what string, report any) {
 	var rows []any
 	for _, n := range list(report, "nodes") {
 		for _, p := range list(n, "over_time") {
-			row := map[string]any{"node_id": n.(map[string]any)["node_id"]}
+			row := map[string]any{"node_id": lineName(n)}
 			for name, v := range p.(map[string]any) {
 				row[name] = v
 			}

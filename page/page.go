@@ -126,6 +126,8 @@ type View struct {
 	// Result is that of the run which goes, or of the last; nil before the first.
 	Result  *stats.Result  `json:"result"`
 	Answers []stats.Answer `json:"answers,omitempty"` // Take adds them
+	Notes   []stats.Note   `json:"notes,omitempty"`   // so does it these
+	Going   bool           `json:"going,omitempty"`   // says whether the result's run is not over yet; Take adds it
 	// Missing says why there is no result, or no newer one, of a run that has one.
 	Missing string `json:"missing,omitempty"`
 	// Curve is what the run asks for over time: corners of seconds since the start and
@@ -171,7 +173,7 @@ func Take(v View) (Snapshot, error) {
 			}
 			s.nodes = append(s.nodes, of)
 		}
-		v.Answers, v.Result = v.Result.Answers(), slim(v.Result)
+		v.Answers, v.Notes, v.Going, v.Result = v.Result.Answers(), v.Result.Notes(), v.Result.Going(), slim(v.Result)
 	}
 	head, err := json.Marshal(v)
 	if err != nil {
@@ -248,12 +250,27 @@ func nodeRowOf(p *stats.NodePoint) []any {
 // slim is a copy of a result with what is read of it alone.
 func slim(r *stats.Result) *stats.Result {
 	out := *r
-	out.Series, out.Phases, out.Scenarios = nil, nil, nil
+	out.Series = nil // it is rows of its own
 	out.Nodes = append([]stats.NodeResult{}, r.Nodes...)
 	for i := range out.Nodes {
 		out.Nodes[i].OverTime = nil // they are rows of their own
 	}
-	for _, block := range []*stats.Percentiles{&out.Latency, &out.ServiceTime, &out.LatencyOK, &out.Iteration} {
+	blocks := []*stats.Percentiles{&out.Latency, &out.ServiceTime, &out.LatencyOK, &out.Iteration}
+	if r.Phases != nil {
+		phases := *r.Phases
+		out.Phases = &phases
+		blocks = append(blocks, &phases.DNS, &phases.Connect, &phases.TLS, &phases.FirstByte)
+	}
+	if r.LastInterval != nil {
+		last := *r.LastInterval
+		out.LastInterval = &last
+		blocks = append(blocks, &last.Latency)
+	}
+	out.Scenarios = append([]stats.ScenarioResult{}, r.Scenarios...)
+	for i := range out.Scenarios {
+		blocks = append(blocks, &out.Scenarios[i].Iteration)
+	}
+	for _, block := range blocks {
 		block.Histogram = ""
 	}
 	out.Steps = append([]stats.StepResult{}, r.Steps...)

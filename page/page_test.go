@@ -213,6 +213,9 @@ func TestSinceHasWhatIsNew(t *testing.T) {
 func TestTakeIsOfWhatIsRead(t *testing.T) {
 	r := hour(t, 20)
 	r.Plan = "shop"
+	r.Phases = &stats.PhaseResult{DNS: r.Latency, Connect: r.Latency, TLS: r.Latency, FirstByte: r.Latency}
+	r.Scenarios = []stats.ScenarioResult{{Scenario: "checkout", Iteration: r.Latency}}
+	r.LastInterval = &stats.IntervalResult{Latency: r.Latency}
 	whole, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -224,6 +227,9 @@ func TestTakeIsOfWhatIsRead(t *testing.T) {
 	got := read(t, sent)
 	if len(got.Answers) != 3 || got.Plan != "shop" || got.Result["requests"] != 200.0 || got.Result["latency_ms"].(map[string]any)["p95"] != *r.Latency.P95 {
 		t.Errorf("%v, %q, %v", got.Answers, got.Plan, got.Result["requests"])
+	}
+	if phases, ok := got.Result["phases_ms"].(map[string]any); !ok || phases["tls"].(map[string]any)["p95"] != *r.Latency.P95 || len(got.Result["scenarios"].([]any)) != 1 {
+		t.Errorf("phases %v, scenarios %v", got.Result["phases_ms"], got.Result["scenarios"])
 	}
 	if found := regexp.MustCompile(`"histogram":"[^"]|sketch`).Find(sent); found != nil {
 		t.Errorf("a histogram is sent: %s", found)

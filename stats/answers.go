@@ -236,9 +236,8 @@ func (r *Result) answerGenerator() Answer {
 
 // textAnswers stand at the top: the rest is what they rest on.
 func (r *Result) textAnswers(p *page) {
-	styles := map[Tone]style{ToneGood: green, ToneWarn: yellow, ToneBad: red}
 	for _, a := range r.Answers() {
-		p.line(plain(a.Question+" "), cell{a.Answer + ".", styles[a.Tone]})
+		p.line(plain(a.Question+" "), cell{a.Answer + ".", a.Tone.style()})
 		for _, line := range wrapped(a.Because, lineWidth-2) {
 			p.line(plain("  " + line))
 		}

@@ -1,9 +1,6 @@
 package stats
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Interval is a view of a run that begins anew every so often, beside the
 // result, which it never touches. It is not safe for concurrent use.
@@ -56,11 +53,4 @@ func (v *Interval) Result() (*IntervalResult, error) {
 		FromS: v.since.Seconds(), ToS: s.sending().Seconds(), Requests: s.Requests - v.requests,
 		Errors: s.ErrorCount() - v.errors, Latency: b.block(&latency, 0),
 	}, b.err
-}
-
-func (r *Result) textInterval(p *page) {
-	if v := r.LastInterval; v != nil {
-		p.line(label("last interval"), plain(fmt.Sprintf("%s to %s: %d requests, %d errors, latency p50 %s, p95 %s, p99 %s, max %s",
-			seconds(v.FromS), seconds(v.ToS), v.Requests, v.Errors, ms(v.Latency.P50), ms(v.Latency.P95), ms(v.Latency.P99), ms(v.Latency.Max))))
-	}
 }

@@ -7,11 +7,15 @@ import (
 
 func TestHeadlineNamesWhoHasReportedNothing(t *testing.T) {
 	r := &Result{Scope: ScopeCluster, Nodes: []NodeResult{{NodeID: "a", Requests: 5, Complete: true}, {NodeID: "b", Requests: 3}, {NodeID: "c"}}}
-	if got := r.scopeText().text; !strings.Contains(got, "2 of 3 nodes") || !strings.Contains(got, "from c") {
+	if got := r.whose().Text; !strings.Contains(got, "2 of 3 nodes") || !strings.Contains(got, "from c") {
 		t.Errorf("%q", got)
 	}
-	r.Nodes = r.Nodes[:2]
-	if got := r.scopeText().text; got != "all figures are totals of 2 nodes" {
+	r.Nodes[2].Reason = StillGoing // it may still tell
+	if got := r.whose(); got.Text != "all figures are totals of 3 nodes" || got.Tone != ToneNone {
+		t.Errorf("%+v", got)
+	}
+	r.Nodes[2] = NodeResult{NodeID: "b", Requests: 2, Complete: true} // it was restarted
+	if got := r.whose().Text; got != "all figures are totals of 2 nodes" {
 		t.Errorf("%q", got)
 	}
 }

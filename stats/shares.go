@@ -22,31 +22,31 @@ type NodeShare struct {
 	Share  float64 `json:"share"`
 }
 
-// mostShares is how many lines of shares the text has, and how many nodes one of them.
+// mostShares is how many notes of shares there are, and how many nodes one of them.
 const mostShares = 12
 
-// textShares tells how the load was divided anew.
-func (r *Result) textShares(p *page) {
+// notesOfShares tell how the load was divided anew.
+func (r *Result) notesOfShares() (notes []Note) {
 	if len(r.Shares) < 2 {
-		return // as it was at the start: the nodes' lines say it
+		return nil // as it was at the start: the nodes' lines say it
 	}
-	title := label("shares")
 	for i, d := range r.Shares {
 		if i == mostShares && len(r.Shares) > mostShares+1 {
-			p.line(label(""), plain(fmt.Sprintf("and %d times more, in the JSON result", len(r.Shares)-i)))
+			notes = append(notes, Note{Text: fmt.Sprintf("and %d times more, in the JSON result", len(r.Shares)-i), Tone: ToneNone})
 			break
 		}
 		text := "from the start on: "
 		if i > 0 {
 			text = fmt.Sprintf("from %s on, %s: ", seconds(d.AtS), clean(d.Cause))
 		}
-		line := []cell{title, plain(cut(text+d.nodes(), 160))}
+		n := Note{Text: cut(text+d.nodes(), 160), Tone: ToneNone}
 		if d.Unsent > 0 {
-			line = append(line, cell{fmt.Sprintf("; before that %d arrivals were sent by nobody that is known", d.Unsent), red})
+			n.Text, n.Tone = n.Text+fmt.Sprintf("; before that %d arrivals were sent by nobody that is known", d.Unsent), ToneBad
 		}
-		p.line(line...)
-		title = label("")
+		notes = append(notes, n)
 	}
+	notes[0].About = "shares"
+	return notes
 }
 
 func (d ShareResult) nodes() string {

@@ -40,7 +40,6 @@ func (r *Result) textHead(p *page) {
 		title += " of plan " + clean(r.Plan)
 	}
 	p.line(cell{title, bold})
-	scope := r.scopeText()
 	duration := seconds(r.DurationS)
 	if r.WarmupS > 0 {
 		duration += fmt.Sprintf(" of which %s warm-up (%d requests, %d errors, in no figure below)", seconds(r.WarmupS), r.WarmupReqs, r.WarmupErrors)
@@ -51,32 +50,8 @@ func (r *Result) textHead(p *page) {
 	}
 	p.line(line...)
 	p.line(plain("config " + clean(r.ConfigVersion)))
-	p.line(scope)
+	p.line(r.whose().cell())
 	p.gap()
-}
-
-// scopeText says whose figures these are, and whose are missing.
-func (r *Result) scopeText() cell {
-	if r.Scope == ScopeNode && len(r.Nodes) == 1 {
-		return plain("all figures are those of node " + short(r.Nodes[0].NodeID) + " alone")
-	}
-	var silent []string
-	for _, n := range r.Nodes {
-		if !n.Complete && n.Requests == 0 {
-			silent = append(silent, short(n.NodeID))
-		}
-	}
-	if len(silent) == 0 && len(r.Runs) > 0 {
-		return plain("counts and percentiles are those of all runs together, rates the mean of them")
-	}
-	if len(silent) == 0 && len(r.Nodes) == 1 {
-		return plain("all figures are totals of one node")
-	}
-	if len(silent) == 0 {
-		return plain(fmt.Sprintf("all figures are totals of %d nodes", len(r.Nodes)))
-	}
-	return cell{fmt.Sprintf("all figures are totals of %d of %d nodes, without anything from %s", len(r.Nodes)-len(silent), len(r.Nodes),
-		cut(strings.Join(silent, ", "), 80)), red}
 }
 
 func startText(at time.Time) string {
@@ -98,7 +73,6 @@ func (r *Result) textTotals(p *page) {
 	late := r.LateStarts
 	p.line(label("late starts"), plain(fmt.Sprintf("%d: %d no worker, %d catch-up, ", late.total(),
 		late.NoWorker, late.CatchUp)), bad(late.Generator, "%d generator"))
-	r.textDrops(p)
 	r.textNotes(p)
 	p.gap()
 }
@@ -156,9 +130,6 @@ func (r *Result) textPercentiles(p *page) {
 		add("first byte", ph.FirstByte, 0)
 	}
 	p.table(rows, false)
-	if n := r.Latency.Over1h + r.ServiceTime.Over1h + r.Iteration.Over1h; n > 0 {
-		p.line(cell{fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n), yellow})
-	}
 	p.gap()
 }
 

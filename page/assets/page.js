@@ -67,7 +67,7 @@ function table(name, caption, heads, rows) {
 }
 
 const phases = ["waiting", "fetching", "distributing", "ready", "scheduled", "running", "finished"];
-const tones = { running: "good", finished: "good", aborted: "bad", stopped: "warn" };
+const tones = { running: "good", finished: "good", aborted: "bad", stopped: "warn", "going on": "warn" };
 
 function render() {
   const c = view.cluster, r = view.result, run = c && c.run;
@@ -76,6 +76,7 @@ function render() {
   before(c);
   $("answers").hidden = !(view.answers && view.answers.length);
   set($("answer-list"), view.answers || [], all => all.map(a => el("li", { class: "card answer " + a.tone }, el("h3", {}, a.question), el("b", {}, a.answer), el("p", {}, a.because))));
+  notes(view.notes || []);
   $("totals").hidden = !r;
   if (r) set($("figures"), figures(r), all => all.map(([name, main, also]) => el("div", { class: "card" }, el("dt", {}, name), fill(el("dd"), main), fill(el("dd"), { ...also, look: "also " + (also.look || "") }))));
   overTime(r, elapsed);
@@ -83,21 +84,30 @@ function render() {
   $("details").hidden = ![...$("tables").children].some(t => !t.hidden);
 }
 
+// notes are what a reader must know of the figures, in the words of the text report.
+function notes(all) {
+  $("notes").hidden = !all.length;
+  set($("note-list"), all, () => all.flatMap(n => [...(n.about ? [el("dt", {}, n.about)] : []), el("dd", { class: { warn: "warn-text", bad: "bad-text" }[n.tone] }, n.text)]));
+}
+
 function head(c, r, run, elapsed) {
   const id = run ? run.run_id : r ? r.run_id || (r.runs || []).join(", ") : "", title = (view.plan ? view.plan + " " : "") || (id ? "" : "No run yet");
   set($("title"), [title, id], () => [title || "Run ", ...(id ? [el("small", {}, id)] : [])]);
   document.title = `volley · ${[view.plan, id, c && c.phase].filter(Boolean).join(" · ")}`;
-  const phase = c ? c.phase : r && r.stopped ? "stopped" : "finished";
+  const phase = c ? c.phase : r && r.stopped ? "stopped" : view.going ? "going on" : "finished";
   $("phase").hidden = false;
   set($("phase"), phase, () => [phase]);
   $("phase").className = "pill " + (tones[phase] || "");
   for (const save of ["save-html", "save-json"]) if ($(save)) $(save).hidden = !r;
   const facts = [];
   if (c) facts.push(c.state === "leader" ? `node ${c.node_id}, the leader` : c.cluster_enabled ? `node ${c.node_id}, ${c.state}, leader ${c.leader_id || "unknown"}` : `node ${c.node_id}, standalone`);
-  if (r && !c) facts.push(r.nodes.length === 1 ? `node ${r.nodes[0].node_id}` : `${r.nodes.length} nodes`);
+  const names = r ? [...new Set(r.nodes.map(n => n.node_id))] : []; // of a restarted node, or of several runs, there are more lines than one
+  if (r && !c) facts.push(names.length === 1 ? `node ${names[0]}` : `${names.length} nodes`);
+  if (r && r.runs) facts.push(`${r.runs.length} runs together`);
   if (r && r.started_at > "0002") facts.push("started " + r.started_at.replace("T", " ").replace(/\.\d+/, ""));
   const planned = run ? run.planned_duration_s : r ? r.duration_s : 0, endless = planned > 1e7;
   if (elapsed !== null) facts.push(clock(elapsed) + (endless ? "" : " of " + clock(planned)));
+  else if (phase === "going on") facts.push(`as it stood ${clock(planned)} after the start`);
   else if (planned && !endless) facts.push("duration " + clock(planned));
   if (r && r.warmup_s) facts.push(`the first ${clock(r.warmup_s)} warm-up, not counted`);
   if (r && r.stopped) facts.push(`ended after ${clock(r.stopped.after_s)}: ${r.stopped.cause}`);
@@ -212,22 +222,36 @@ function pointTable() {
 
 const looks = { ok: "good-text", strained: "warn-text", saturated: "bad-text" }; // of the generator's verdicts
 
+// judged is the verdict on a threshold; one task of a job cannot tell of all.
+function judged(t, r, going) {
+  if (r.tasks > 1 && r.nodes.length === 1) return word("not judged: it is about all tasks");
+  if (going && !r.requests) return word("");
+  return t.ok ? word(going ? "✓ holds so far" : "✓ held", "good-text") : word("✗ failed", "bad-text");
+}
+
 function detail(c, r) {
   nodes(c, r);
   nodePoints(r);
-  const going = c && c.phase === "running", judged = t => going && !r.requests ? word("") : word(t.ok ? (going ? "✓ holds so far" : "✓ held") : "✗ failed", t.ok ? "good-text" : "bad-text");
+  const going = view.going || c && c.phase === "running";
   const value = (k, t) => t.value === null ? { text: going ? dash : "none" } : /^(?:.*\.)?(?:service\.|ok\.|iteration\.)?(?:p\d|mean|max)/.test(t.expr) ? figure(k, t.value, "ms") : /(?:error|assertion)_rate/.test(t.expr) ? figure(k, t.value, "part") : figure(k, t.value, "plain");
   table("thresholds", "Thresholds", ["<threshold", "value", "failed at", "at a rate of", "<verdict"], r ? r.thresholds.map((t, i) => [word(t.expr), value(`thresholds.${i}.value`, t),
-    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t)]) : []);
+    figure(`thresholds.${i}.failed_at_s`, t.failed_at_s, "s"), figure(`thresholds.${i}.rate_at_failure`, t.rate_at_failure, "rate"), judged(t, r, going)]) : []);
   const p = (k, block, ...names) => names.map(n => figure(`${k}.${n}`, block[n], "ms"));
+  const several = r && r.scenarios && r.scenarios.length > 1; // one alone is what the totals say
+  table("scenarios", "Scenarios, by iterations", ["<scenario", "succeeded", "failed", "interrupted", "mean", "p50", "p95", "p99", "max"], several ? r.scenarios.map((s, i) => [word(s.scenario), figure(`scenarios.${i}.succeeded`, s.succeeded, "int"),
+    figure(`scenarios.${i}.failed`, s.failed, "int", ifAny(s.failed, "bad-text")), figure(`scenarios.${i}.interrupted`, s.interrupted, "int"), ...p(`scenarios.${i}.iteration_ms`, s.iteration_ms, "mean", "p50", "p95", "p99", "max")]) : []);
   table("steps", "Steps", ["<step", "requests", "errors", "p50", "p95", "p99", "max", "service p50", "service p99"], r ? r.steps.map((s, i) => [word((s.scenario ? s.scenario + " / " : "") + s.step),
     figure(`steps.${i}.requests`, s.requests, "int"), figure(`steps.${i}.errors`, s.errors, "int", ifAny(s.errors, "bad-text")), ...p(`steps.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99", "max"), ...p(`steps.${i}.service_time_ms`, s.service_time_ms, "p50", "p99")]) : []);
   const total = r ? errorsOf(r) : 0;
   table("errors", "Errors by kind", ["<kind", "errors", "of all errors", "<for example"], r ? Object.entries(r.errors).filter(e => e[1] > 0).map(([kind, n]) =>
     [word(kind.replace("_", " ")), figure("errors." + kind, n, "int", "bad-text"), share(n, total, "errors." + kind, "errors.*"), word((r.error_examples || {})[kind], "wrap")]) : []);
   table("statuses", "Status codes", ["<status", "responses"], r ? Object.entries(r.status_codes).map(([code, n]) => [word(code), figure("status_codes." + code, n, "int")]) : []);
-  table("percentiles", "Times", ["<of", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], r && r.requests ? [["latency from due", "latency_ms"], ["latency, successful", "latency_ok_ms"], ["service time", "service_time_ms"], ["iteration", "iteration_ms"]].map(([name, k]) =>
-    [word(name), ...p(k, r[k], "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max")]) : []);
+  const conns = r && r.connections;
+  table("connections", "Connections of requests", ["<client", "new", "reused", "reconnects"], r && r.requests ? [[word(conns.client), ...["new", "reused", "reconnects"].map(n => figure("connections." + n, conns[n], "int"))]] : []);
+  const times = [["latency from due", "latency_ms"], ["latency, successful", "latency_ok_ms"], ["service time", "service_time_ms"], ["iteration", "iteration_ms"]].map(([name, k]) => [name, k, r && r[k]]);
+  if (r && r.phases_ms) times.push(...["dns", "connect", "tls", "first_byte"].map(k => [k.replace("_", " "), "phases_ms." + k, r.phases_ms[k]]));
+  table("percentiles", "Times", ["<of", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], r && r.requests ? times.map(([name, k, block]) =>
+    [word(name), ...p(k, block, "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max")]) : []);
   table("stages", "Stages", ["<stage", "asked", "started", "late", "dropped", "requests", "errors", "p50", "p95", "p99"], r && r.stages ? r.stages.map((s, i) => [word(`${clock(s.from_s)} to ${clock(s.to_s)}, ${form.plain(s.from_rate)} → ${form.plain(s.to_rate)}`),
     figure(`stages.${i}.target`, s.target, "int"), ...["started", "late", "dropped", "requests", "errors"].map(n => figure(`stages.${i}.${n}`, s[n], "int")), ...p(`stages.${i}.latency_ms`, s.latency_ms, "p50", "p95", "p99")]) : []);
   const g = r && r.generator;
@@ -237,21 +261,35 @@ function detail(c, r) {
     figure(`slowest.${i}.t`, s.t, "s"), s.status ? figure(`slowest.${i}.status`, s.status, "int", "text") : word("timeout"), word(s.connection), word(s.node_id)]) : []);
 }
 
-// nodes are those of the cluster now, and those that only the result knows.
+const stillGoing = "the run is going on"; // what the API says of a node whose part is not over
+const lineName = n => n.run_id ? `${n.node_id} in ${n.run_id}` : n.node_id;
+
+// nodeRows are the lines of the result and, after them, the members that have none.
+// A node that was restarted has a line for each of its processes: the one that is over
+// is the lost member's, if the cluster still has it, the other that of who is there.
+function nodeRows(members, told) {
+  const free = new Set(members.keys()), rows = told.map((n, ni) => ({ name: lineName(n), n, ni, mi: -1 }));
+  const lives = ({ n }) => n.complete || n.reason === stillGoing;
+  for (const row of [...rows.filter(lives), ...rows.filter(row => !lives(row))]) {
+    const own = [...free].filter(mi => members[mi].node_id === row.n.node_id);
+    row.mi = own.find(mi => members[mi].alive === lives(row)) ?? own[0] ?? -1;
+    free.delete(row.mi);
+  }
+  const others = [...free].map(mi => ({ name: members[mi].node_id, n: null, ni: -1, mi }));
+  return rows.concat(others.sort((a, b) => a.name < b.name ? -1 : 1));
+}
+
 function nodes(c, r) {
-  const members = c ? c.members : [], told = r ? r.nodes : [], running = c && (c.phase === "running");
-  const names = [...new Set([...members.map(m => m.node_id), ...told.map(n => n.node_id)])].sort();
-  const lineOf = name => told.map((n, i) => [n, i]).filter(([n]) => n.node_id === name).pop() || [null, 0];
-  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "<plan", "<part"], names.map(name => {
-    const mi = members.findIndex(m => m.node_id === name), m = members[mi], [n, ni] = lineOf(name);
-    const state = !m ? "gone" : !m.alive ? "lost" : m.isolated ? "isolated" : name === c.leader_id ? "leader" : m.suffrage;
-    const at = n ? `nodes.${ni}.` : "", of = (key, f) => figure(at + key, n && n[key], f);
-    const acknowledged = !m ? (n && n.config_version || dash).slice(7, 15) || dash : m.config_version ? (c.config && m.config_version === c.config.version ? "✓ " : "") + m.config_version.slice(7, 15) : m.alive ? "not acknowledged" : dash;
+  const members = c ? c.members : [], running = c && c.phase === "running", rows = nodeRows(members, r ? r.nodes : []);
+  table("nodes", "Nodes", ["<node", "<state", "share", "requests", "rate", "lag p99", "CPU", "start skew", "clock offset", "<plan", "<part"], rows.map(({ name, n, ni, mi }) => {
+    const m = members[mi], state = !m ? "gone" : !m.alive ? "lost" : m.isolated ? "isolated" : m.node_id === c.leader_id ? "leader" : m.suffrage;
+    const of = (key, f) => figure(`nodes.${ni}.${key}`, n && n[key], f), cut = n && !n.complete && n.reason !== stillGoing;
+    const acknowledged = !m ? (n.config_version || "").slice(7, 15) : m.config_version ? (c.config && m.config_version === c.config.version ? "✓ " : "") + m.config_version.slice(7, 15) : m.alive ? "not acknowledged" : dash;
     return [word(name), word(c ? state : "", ["lost", "isolated"].includes(state) ? "bad-text" : ""), m ? figure(`cluster.members.${mi}.share`, m.share, "part") : of("share", "part"), of("requests", "int"), of("rps", "rate"), of("schedule_lag_p99_ms", "ms"), of("cpu_pct", "pct"),
       n ? of("start_skew_ms", "ms") : m && running ? figure(`cluster.members.${mi}.start_skew_ms`, m.start_skew_ms, "ms") : word(""), m ? figure(`cluster.members.${mi}.clock_offset_ms`, m.clock_offset_ms, "ms") : of("clock_offset_ms", "ms"), word(acknowledged),
-      word(!n ? "" : n.complete ? "✓ complete" : running ? "going on" : n.reason || "incomplete", "wrap " + (n && !n.complete && !running ? "bad-text" : ""))];
+      word(!n ? "" : n.complete ? "✓ complete" : cut ? n.reason || "incomplete" : "going on", "wrap " + (cut ? "bad-text" : ""))];
   }));
-  table("generators", "Each node's generator", ["<node", "<verdict", "<over time", "throttled", "GC pause p99", "dropped"], names.map(name => [name, ...lineOf(name)]).filter(([, n]) => n).map(([name, n, ni]) => {
+  table("generators", "Each node's generator", ["<node", "<verdict", "<over time", "throttled", "GC pause p99", "dropped"], rows.filter(row => row.n).map(({ name, n, ni }) => {
     const of = (key, f) => figure(`nodes.${ni}.${key}`, n[key], f);
     return [word(name), word(n.verdict, looks[n.verdict]), strip(fared[ni]), of("throttled_pct", "pct"), of("gc_pause_p99_ms", "ms"), of("dropped", "int")];
   }));
@@ -267,7 +305,7 @@ function strip(points) {
 
 // nodePoints lists what the strips are made of.
 function nodePoints(r) {
-  const all = r ? r.nodes.flatMap((n, i) => (fared[i] ? fared[i].rows : []).map(row => [n.node_id, ...row])) : [];
+  const all = r ? r.nodes.flatMap((n, i) => (fared[i] ? fared[i].rows : []).map(row => [lineName(n), ...row])) : [];
   $("node-points").hidden = !all.length;
   if (!all.length || !$("node-points").open) return;
   const forms = [v => v, clock, form.ms, form.pct, form.pct, form.ms, form.int, v => v];
@@ -279,7 +317,7 @@ function nodePoints(r) {
 function take(event) {
   const s = event.series, run = event.cluster && event.cluster.run;
   // While the leader does not answer, what it said last of this run stays.
-  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers });
+  if (event.missing && view && view.result && run && run.run_id === view.result.run_id) Object.assign(event, { result: view.result, answers: view.answers, notes: view.notes, going: view.going });
   else {
     series = { columns: s.columns, rows: series.rows.slice(0, s.from).concat(s.rows) };
     fared = event.over_time.nodes.map((n, i) => ({ columns: event.over_time.columns, rows: (fared[i] ? fared[i].rows : []).slice(0, n.from).concat(n.rows) }));
