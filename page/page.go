@@ -250,7 +250,7 @@ func nodeRowOf(p *stats.NodePoint) []any {
 // slim is a copy of a result with what is read of it alone.
 func slim(r *stats.Result) *stats.Result {
 	out := *r
-	out.Series = nil // it is rows of its own
+	out.Series, out.Courses = nil, nil // rows of its own, and what is only judged by
 	out.Nodes = append([]stats.NodeResult{}, r.Nodes...)
 	for i := range out.Nodes {
 		out.Nodes[i].OverTime = nil // they are rows of their own

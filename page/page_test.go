@@ -216,6 +216,7 @@ func TestTakeIsOfWhatIsRead(t *testing.T) {
 	r.Phases = &stats.PhaseResult{DNS: r.Latency, Connect: r.Latency, TLS: r.Latency, FirstByte: r.Latency}
 	r.Scenarios = []stats.ScenarioResult{{Scenario: "checkout", Iteration: r.Latency}}
 	r.LastInterval = &stats.IntervalResult{Latency: r.Latency}
+	r.Courses = []stats.CourseResult{{Step: "buy", Points: []stats.CoursePoint{{PointDetail: stats.PointDetail{Latency: []byte("a sketch")}}}}}
 	whole, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +232,7 @@ func TestTakeIsOfWhatIsRead(t *testing.T) {
 	if phases, ok := got.Result["phases_ms"].(map[string]any); !ok || phases["tls"].(map[string]any)["p95"] != *r.Latency.P95 || len(got.Result["scenarios"].([]any)) != 1 {
 		t.Errorf("phases %v, scenarios %v", got.Result["phases_ms"], got.Result["scenarios"])
 	}
-	if found := regexp.MustCompile(`"histogram":"[^"]|sketch`).Find(sent); found != nil {
+	if found := regexp.MustCompile(`"histogram":"[^"]|sketch|courses`).Find(sent); found != nil {
 		t.Errorf("a histogram is sent: %s", found)
 	}
 	if i := len(got.Series.Columns); len(got.Series.Rows) != 20 || len(got.Series.Rows[3]) != i || got.Series.Rows[3][7] != *r.Series[3].P95 || got.Series.Columns[7] != "p95" {
