@@ -132,7 +132,7 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 	}
 	enough()
 	if c.pacer != nil {
-		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1)))
+		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1))...)
 	}
 	if c.numbered.Store(why == byNumber); why != byNumber {
 		c.drain(ctx, until, why == byStop, done)

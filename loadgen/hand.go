@@ -117,7 +117,7 @@ func (h *hand) hold(t ticket, heard <-chan struct{}) fate {
 		}
 		if !c.pacer.sure(c.pacer.schedule.claims.Load(), t.arrival()) {
 			if t.due >= c.warmup {
-				c.lost(stats.DropIsolated, 1)
+				c.lost(stats.DropIsolated, loss{due: t.due, n: 1})
 			}
 			return another
 		}
@@ -126,7 +126,7 @@ func (h *hand) hold(t ticket, heard <-chan struct{}) fate {
 		}
 		return goes
 	case t.due <= c.now() && t.due >= c.warmup && c.lease.valid():
-		c.lost(stats.DropEnd, 1) // it fell due, but the run was over
+		c.lost(stats.DropEnd, loss{due: t.due, n: 1}) // it fell due, but the run was over
 	}
 	return over
 }
