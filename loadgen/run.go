@@ -18,7 +18,7 @@ import (
 	"volley/stats"
 )
 
-// settleAt is how long before the start the generator begins to watch itself.
+// settleAt is how long before the start the generator begins to watch its clocks.
 const settleAt = time.Second
 
 const liveEvery = time.Second
@@ -220,15 +220,23 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 	case <-done:
 		return
 	}
-	tick := time.NewTicker(liveEvery)
+	tick, ends := time.NewTicker(liveEvery), c.starts.Done()
 	defer tick.Stop()
-	for {
-		c.observe(r.rec, r.health.lately())
+	show := func(g stats.Gauges) {
+		c.observe(r.rec, g)
 		if live != nil {
 			live(r.snapshot(c, false))
 		}
+	}
+	r.health.begin()
+	show(stats.Gauges{})
+	for {
 		select {
 		case <-tick.C:
+			show(r.health.lately())
+		case <-ends:
+			r.health.end()
+			ends = nil
 		case <-done:
 			return
 		}
