@@ -32,13 +32,14 @@ func (h *hand) openLoop() {
 		if !ok {
 			return
 		}
-		if !h.it.ready(t.index) {
-			c.ranDry(t.index)
+		n := c.number(t)
+		if !h.it.ready(n) {
+			c.ranDry(t.index) // hold asks for the place
 			return
 		}
 		h.begin(t)
 		h.fresh = true
-		h.it.iterate(c.running, t.index, c.base.Add(t.due))
+		h.it.iterate(c.running, n, c.base.Add(t.due))
 		c.idle.Add(1)
 	}
 }

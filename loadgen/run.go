@@ -180,7 +180,7 @@ func (r *run) crew(clients []*client) *crew {
 	p := r.plan
 	c := &crew{
 		base: r.base, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
-		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), lease: r.lease,
+		staff: r.work.staff, requests: r.work.byRequest(), shared: r.work.shared(), first: len(clients), lease: r.lease,
 		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}), spent: make(chan struct{}),
 	}
 	c.most = func() int { return r.work.mostAt(c.now()) }

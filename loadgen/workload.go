@@ -146,6 +146,9 @@ func (w *workload) sum(spans []span) {
 // schedule. A closed model has no schedule.
 func (w *workload) byRequest() bool { return w.load.Unit == "requests" && !w.load.Closed() }
 
+// shared is true if others have a part of the load.
+func (w *workload) shared() bool { return len(w.claims.Load().divisions) > 0 }
+
 // enters is when the node takes part, endless if it does not yet.
 func (w *workload) enters() time.Duration {
 	if at, ok := w.claims.Load().enters(); ok {
