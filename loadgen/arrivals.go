@@ -20,6 +20,8 @@ type arrivals struct {
 	end   time.Duration // none is due from here on
 	limit int64         // nor is any from this one on
 	from  time.Duration // those due before it do not count
+	// edges are where stages meet that are counted apart.
+	edges []time.Duration
 
 	draws  *draws // nil: evenly spaced
 	before mark   // what had been drawn before the first of stream
@@ -51,8 +53,9 @@ type schedule struct {
 	poisson bool
 	seed    uint64 // of poisson: the same on all nodes that share a curve
 	end     time.Duration
-	limit   int64         // how many at most, all participants together; 0 for no limit
-	warmup  time.Duration // those due in it do not count
+	limit   int64           // how many at most, all participants together; 0 for no limit
+	warmup  time.Duration   // those due in it do not count
+	edges   []time.Duration // where stages meet
 }
 
 // streamGaps keeps the draws of arrivals apart from all other draws of a seed.
@@ -86,7 +89,7 @@ func (d *draws) upTo(k int64) float64 {
 }
 
 func newArrivals(s schedule) *arrivals {
-	a := &arrivals{curve: s.curve, claim: s.claims.Load(), end: s.end, limit: s.limit, from: s.warmup}
+	a := &arrivals{curve: s.curve, claim: s.claims.Load(), end: s.end, limit: s.limit, from: s.warmup, edges: s.edges}
 	if a.limit == 0 {
 		a.limit = never
 	}
@@ -145,12 +148,25 @@ func (a *arrivals) spent() bool {
 }
 
 // skip moves the head to the first arrival that is due at t or later and
-// returns how many that count it left behind.
-func (a *arrivals) skip(t time.Duration) int64 {
+// returns those that count it left behind, stage by stage.
+func (a *arrivals) skip(t time.Duration) (left drops) {
 	if a.none || a.due >= t {
-		return 0
+		return nil
 	}
-	n := int64(0)
+	for _, edge := range a.edges {
+		if edge < t {
+			left = a.leave(edge, left)
+		}
+	}
+	return a.leave(t, left)
+}
+
+// leave is skip within a stage.
+func (a *arrivals) leave(t time.Duration, left drops) drops {
+	if a.none || a.due >= t {
+		return left
+	}
+	due, n := a.due, int64(0)
 	for len(a.back) > 0 && a.back[0].due < t {
 		n += a.one(a.back[0])
 		a.back = a.back[1:]
@@ -170,7 +186,7 @@ func (a *arrivals) skip(t time.Duration) int64 {
 		a.seek()
 	}
 	a.pick()
-	return n
+	return left.with(loss{due: due, n: n})
 }
 
 // one is an arrival as a number: 0 if it does not count.
@@ -183,9 +199,9 @@ func (a *arrivals) one(x arrival) int64 {
 
 // divide puts another claim in the place of this one: it says whose the arrivals
 // are that have not been sent, those out among them, which the workers had been
-// handed. It returns how many of others' have been sent, and how many of its own
+// handed. It returns how many of others' have been sent, and which of its own
 // that count are lost, for they may still not be sent.
-func (a *arrivals) divide(next *claim, from int64, out []arrival, probe *draws, may func(arrival) bool) (strays int, lost int64) {
+func (a *arrivals) divide(next *claim, from int64, out []arrival, probe *draws, may func(arrival) bool) (strays int, lost drops) {
 	for k := range a.strays {
 		if k < from {
 			delete(a.strays, k)
@@ -201,7 +217,7 @@ func (a *arrivals) divide(next *claim, from int64, out []arrival, probe *draws, 
 		case may(x):
 			a.give(x)
 		default:
-			lost += a.one(x)
+			lost = lost.with(loss{due: x.due, n: a.one(x)})
 		}
 	}
 	for k := from; k < min(a.done, a.limit); k++ {
@@ -216,7 +232,7 @@ func (a *arrivals) divide(next *claim, from int64, out []arrival, probe *draws, 
 			if x, ok := a.another(k, probe); ok && may(x) {
 				a.give(x)
 			} else if ok {
-				lost += a.one(x)
+				lost = lost.with(loss{due: x.due, n: a.one(x)})
 			}
 		}
 	}

@@ -118,7 +118,7 @@ type client struct {
 
 // exchange is one request with its response, or what became of it.
 type exchange struct {
-	begun, sent, ended time.Time     // sent: the first byte, begun if there was none
+	begun, sent, ended time.Time     // sent: the first byte, of the first try that sent any; begun if there was none
 	waited             time.Duration // for a connection that others use, before begun
 	status             int
 	header             http.Header
@@ -250,11 +250,11 @@ func (c *client) dial(k *errand) (*line, error) {
 func (c *client) onWire(l *line, k *errand, to *sink, rested bool, x *exchange) (again bool) {
 	w, p := l.wire, &c.reply
 	c.stop.heed(k.ctx)
-	x.sent = x.begun
+	sent := x.begun
 	if !rested || !x.ended.IsZero() { // that was a while ago
-		x.sent = now()
+		sent = now()
 	}
-	w.ready(x.sent, k.deadline, c)
+	w.ready(sent, k.deadline, c)
 	c.stop.busy.Store(w)
 	err := k.write(&c.request, c.single)
 	if err == nil && c.stop.over.Load() {
@@ -276,14 +276,24 @@ func (c *client) onWire(l *line, k *errand, to *sink, rested bool, x *exchange) 
 		x.err = w.reason(k, err, x.ended)
 	}
 	out := w.carried(k.wire)
-	x.in, x.out, x.wrote = x.in+w.in, x.out+out, out > 0
-	if !x.wrote {
+	x.in, x.out = x.in+w.in, x.out+out
+	x.left(sent, out > 0)
+	if c.phases {
+		x.phases = x.timed(l, sent, out > 0, w.answered)
+	}
+	return x.err != nil && rested && w.in == 0 && k.ctx.Err() == nil && !k.late(x.ended) && (out == 0 || k.idempotent)
+}
+
+// left notes when a try's first byte was sent. What is sent again is the same
+// request, which has been on its way since the first.
+func (x *exchange) left(sent time.Time, wrote bool) {
+	switch {
+	case x.wrote:
+	case wrote:
+		x.sent, x.wrote = sent, true
+	default:
 		x.sent = x.begun
 	}
-	if c.phases {
-		x.phases = x.timed(l, w.answered)
-	}
-	return x.err != nil && rested && w.in == 0 && k.ctx.Err() == nil && !k.late(x.ended) && (!x.wrote || k.idempotent)
 }
 
 // read reads a response.
@@ -322,7 +332,8 @@ func (c *client) onLine(l *line, k *errand, to *sink, rested bool, x *exchange) 
 		if !ok {
 			answered = time.Time{}
 		}
-		x.phases = x.timed(l, answered)
+		sent, wrote := m.instant(&m.first)
+		x.phases = x.timed(l, sent, wrote, answered)
 	}
 	return rested && x.repeatable(l, m, req, k.idempotent)
 }
@@ -346,9 +357,7 @@ func (x *exchange) over(l *line, req *http.Request, to *sink) *meter {
 		x.status, x.header = res.StatusCode, res.Header
 	}
 	x.ended, x.err = time.Now(), err
-	if x.sent, x.wrote = m.instant(&m.first); !x.wrote {
-		x.sent = x.begun
-	}
+	x.left(m.instant(&m.first))
 	// What HTTP/2 carries for several requests is counted with the one that ends.
 	x.in += l.meter.in.Swap(0)
 	x.out += l.meter.out.Swap(0)
@@ -360,17 +369,18 @@ func (x *exchange) unsent(k *errand, err error) {
 	if k.req != nil && k.req.Body != nil {
 		_ = k.req.Body.Close()
 	}
-	x.sent, x.ended, x.err = x.begun, time.Now(), err
+	x.left(time.Time{}, false)
+	x.ended, x.err = time.Now(), err
 }
 
-// timed are the parts of an exchange; answered is zero if no answer came.
-func (x *exchange) timed(l *line, answered time.Time) *stats.Phases {
+// timed are the parts of a try; answered is zero if no answer came.
+func (x *exchange) timed(l *line, sent time.Time, wrote bool, answered time.Time) *stats.Phases {
 	p := &stats.Phases{}
 	if x.newConn {
 		p.DNS, p.Connect, p.TLS = l.took.dns, l.took.connect, l.took.tls
 	}
-	if !answered.IsZero() && x.wrote {
-		p.FirstByte = answered.Sub(x.sent)
+	if !answered.IsZero() && wrote {
+		p.FirstByte = answered.Sub(sent)
 	}
 	return p
 }
@@ -380,12 +390,13 @@ func (x *exchange) timed(l *line, answered time.Time) *stats.Phases {
 // request went out or sending it twice does no harm.
 func (x *exchange) repeatable(l *line, m *meter, req *http.Request, idempotent bool) bool {
 	_, answered := m.instant(&m.answered)
+	_, wrote := m.instant(&m.first)
 	switch {
 	case x.err == nil || answered || req.Context().Err() != nil:
 		return false
 	case req.Body != nil && req.Body != http.NoBody && req.GetBody == nil:
 		return false
-	case !x.wrote || refused(x.err):
+	case !wrote || refused(x.err):
 		return true
 	}
 	return idempotent && !l.fit()

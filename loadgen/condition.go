@@ -10,19 +10,21 @@ import (
 	"volley/stats"
 )
 
-// condition measures how this process has fared since it was made.
+// condition measures how this process fares while a run sends.
 type condition struct {
-	began, last time.Time // last: when lately was asked
-	atFirst     usage     // at these instants
-	atLast      usage
-	processors  float64 // that the process may use
-	groups      cgroups
-	waits       []metrics.Sample
-	clock       clockWatch
+	began      time.Time // the watch of the clocks
+	atFirst    usage     // when sending began
+	atLast     usage     // when lately was asked
+	atEnd      *usage    // when sending ended, nil until then
+	processors float64   // that the process may use
+	groups     cgroups
+	waits      []metrics.Sample
+	clock      clockWatch
 }
 
 // usage is what a process has used and had to wait for up to an instant.
 type usage struct {
+	at        time.Time
 	cpu       time.Duration
 	throttled []throttling // by each of the cgroups
 	waits     []*metrics.Float64Histogram
@@ -65,21 +67,33 @@ const (
 func newCondition() *condition {
 	now, groups := time.Now(), cgroupsOf(machine(), "cpu")
 	c := &condition{
-		began: now, last: now, groups: groups,
+		began: now, groups: groups,
 		processors: float64(runtime.GOMAXPROCS(0)),
 		waits:      []metrics.Sample{gcPause: {Name: "/sched/pauses/total/gc:seconds"}, wakeup: {Name: "/sched/latencies:seconds"}},
 	}
 	if quota := groups.quota(); quota > 0 {
 		c.processors = min(c.processors, quota)
 	}
+	c.begin()
+	return c
+}
+
+// begin is when sending begins: what comes before tells nothing of how a run fares.
+func (c *condition) begin() {
 	c.atFirst = c.usage()
 	c.atLast = c.atFirst
-	return c
+}
+
+// end is when sending ends. In the drain, which may be long, there is little to do,
+// and another run may be sending.
+func (c *condition) end() {
+	u := c.usage()
+	c.atEnd = &u
 }
 
 // usage is that of now.
 func (c *condition) usage() usage {
-	u := usage{cpu: cpuUsed(), throttled: c.groups.throttled()}
+	u := usage{at: time.Now(), cpu: cpuUsed(), throttled: c.groups.throttled()}
 	metrics.Read(c.waits)
 	for _, w := range c.waits {
 		h := *w.Value.Float64Histogram()
@@ -89,10 +103,18 @@ func (c *condition) usage() usage {
 	return u
 }
 
-// generator is how the process has fared from the beginning until now; the
+// leastJudged is what a shorter time of sending is taken for: a process that was
+// busy for some milliseconds was not short of CPU.
+const leastJudged = time.Second
+
+// generator is how the process has fared while the run sends, until now; the
 // schedule lag is not its to know.
 func (c *condition) generator() stats.Generator {
-	u, wall := c.usage(), time.Since(c.began)
+	u := c.usage()
+	if c.atEnd != nil {
+		u = *c.atEnd
+	}
+	wall := max(u.at.Sub(c.atFirst.at), leastJudged)
 	share, periods := throttledShare(c.atFirst.throttled, u.throttled, wall)
 	return stats.Generator{
 		CPUPct:           c.share(u.cpu-c.atFirst.cpu, wall),
@@ -106,14 +128,14 @@ func (c *condition) generator() stats.Generator {
 
 // lately is how the process has fared since it was asked last.
 func (c *condition) lately() stats.Gauges {
-	now, u := time.Now(), c.usage()
-	wall := now.Sub(c.last)
+	u := c.usage()
+	wall := u.at.Sub(c.atLast.at)
 	throttled, _ := throttledShare(c.atLast.throttled, u.throttled, wall)
 	g := stats.Gauges{
 		CPUPct: c.share(u.cpu-c.atLast.cpu, wall), ThrottledPct: throttled,
 		GCPause: percentileSince(c.atLast.waits[gcPause], u.waits[gcPause], 1),
 	}
-	c.last, c.atLast = now, u
+	c.atLast = u
 	return g
 }
 

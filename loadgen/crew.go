@@ -43,6 +43,7 @@ type crew struct {
 	pacer    *pacer        // nil in a closed model
 	staff    staff         // how many workers a closed model has
 	requests bool          // arrivals are requests, not iterations
+	shared   bool          // other nodes have arrivals of the same schedule
 	limit    int64         // how many iterations the crew may start, 0 for any number; the pacer has its own limit
 	none     bool          // it may start none at all
 	first    int           // workers from the start
@@ -60,6 +61,7 @@ type crew struct {
 	idle            atomic.Int64 // how many of them are there for the next arrival
 	busyness        atomic.Pointer[busyness]
 	turn            atomic.Int64 // iterations begun, where the crew counts them
+	numbers         atomic.Int64 // iterations begun that have another number than their arrival
 	begun           chan struct{}
 	once            sync.Once
 	opening         stats.Arrival // the first that was sent, counted or not, and when the first of all was due; after begun
@@ -67,7 +69,7 @@ type crew struct {
 	spent           chan struct{} // closed when there are no iterations left to start
 	spend           sync.Once
 
-	dryAt    atomic.Int64 // there are none because the data is used up; which iteration found it so, 0 for none
+	dryAt    atomic.Int64 // there are none because the data is used up; which iteration found it so, or arrival of an open model, 0 for none
 	numbered atomic.Bool  // the run has ended by the number of its iterations
 
 	mu     sync.Mutex
@@ -132,7 +134,7 @@ func (c *crew) run(ctx context.Context) (lasted time.Duration) {
 	}
 	enough()
 	if c.pacer != nil {
-		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1)))
+		c.lost(stats.DropEnd, c.pacer.stop(min(c.now(), c.length-1))...)
 	}
 	if c.numbered.Store(why == byNumber); why != byNumber {
 		c.drain(ctx, until, why == byStop, done)
@@ -318,6 +320,17 @@ func (c *crew) begins() (n int64, ok bool) {
 	return n, true
 }
 
+// number is that of the iteration that begins with an arrival. Where an iteration
+// has many arrivals it depends on how long requests take which one is its first, and
+// the number is how many have begun before: with a seed, draws repeat. Nodes that
+// share a schedule keep the arrival's, which no other node has.
+func (c *crew) number(t ticket) int64 {
+	if c.requests && !c.shared {
+		return c.numbers.Add(1) - 1
+	}
+	return t.index
+}
+
 // byNumber is true of a run that has ended because all its iterations were done.
 func (c *crew) byNumber() bool { return c.numbered.Load() }
 
@@ -360,8 +373,8 @@ func (c *crew) isSpent() bool {
 	}
 }
 
-// ranDry ends the run because there is no data left for iteration n, which is
-// not the first.
+// ranDry ends the run because there is no data left for iteration n, or for the one
+// that begins with arrival n, which is not the first.
 func (c *crew) ranDry(n int64) {
 	c.dryAt.Store(n)
 	c.exhausted()

@@ -63,35 +63,40 @@ func (p *pacer) nextPatrol(seldom bool) time.Duration {
 // dropped counts what a worker found too old when it came back. It is no longer
 // busy itself, so the last patrol knows better why.
 func (c *crew) dropped(d drops) {
-	if d.expired > 0 {
-		b := c.busyness.Load()
-		if b == nil {
-			b = c.look()
-		}
-		c.expired(b, d.expired)
+	if len(d) == 0 {
+		return
 	}
-	c.lost(stats.DropOther, d.held)
+	b := c.busyness.Load()
+	if b == nil {
+		b = c.look()
+	}
+	c.expired(b, d)
 }
 
-// expired splits n arrivals among what the workers they needed were doing.
-func (c *crew) expired(b *busyness, n int64) {
+// expired splits arrivals among what the workers they needed were doing.
+func (c *crew) expired(b *busyness, d drops) {
 	busy := b.thinking + b.waiting
-	if n == 0 {
-		return
+	for _, l := range d {
+		if l.held || b.idle > 0 || busy == 0 {
+			c.lost(stats.DropOther, l) // somebody was there, held by the catch-up rule
+			continue
+		}
+		thinking, waiting := l, l
+		thinking.n = (l.n*b.thinking + busy/2) / busy
+		waiting.n -= thinking.n
+		c.lost(stats.DropThinking, thinking)
+		c.lost(stats.DropWaiting, waiting)
 	}
-	if b.idle > 0 || busy == 0 {
-		c.lost(stats.DropOther, n) // somebody was there, held by the catch-up rule
-		return
-	}
-	thinking := (n*b.thinking + busy/2) / busy
-	c.lost(stats.DropThinking, thinking)
-	c.lost(stats.DropWaiting, n-thinking)
 }
 
-// lost counts n dropped arrivals. Requests that come due after the last
+// lost counts dropped arrivals. Requests that come due after the last
 // iteration has begun are nobody's, and so are arrivals that no data is left for.
-func (c *crew) lost(cause stats.DropCause, n int64) {
-	if n > 0 && !(c.isSpent() && (c.requests || c.dry())) {
-		c.shard(0).Drop(stats.Drop{At: c.now(), N: n, Cause: cause})
+func (c *crew) lost(cause stats.DropCause, d ...loss) {
+	if len(d) == 0 || c.isSpent() && (c.requests || c.dry()) {
+		return
+	}
+	now := c.now()
+	for _, l := range d {
+		c.shard(0).Drop(stats.Drop{Due: l.due, At: now, N: l.n, Cause: cause})
 	}
 }

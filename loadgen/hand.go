@@ -32,13 +32,14 @@ func (h *hand) openLoop() {
 		if !ok {
 			return
 		}
-		if !h.it.ready(t.index) {
-			c.ranDry(t.index)
+		n := c.number(t)
+		if !h.it.ready(n) {
+			c.ranDry(t.index) // hold asks for the place
 			return
 		}
 		h.begin(t)
 		h.fresh = true
-		h.it.iterate(c.running, t.index, c.base.Add(t.due))
+		h.it.iterate(c.running, n, c.base.Add(t.due))
 		c.idle.Add(1)
 	}
 }
@@ -117,7 +118,7 @@ func (h *hand) hold(t ticket, heard <-chan struct{}) fate {
 		}
 		if !c.pacer.sure(c.pacer.schedule.claims.Load(), t.arrival()) {
 			if t.due >= c.warmup {
-				c.lost(stats.DropIsolated, 1)
+				c.lost(stats.DropIsolated, loss{due: t.due, n: 1})
 			}
 			return another
 		}
@@ -126,7 +127,7 @@ func (h *hand) hold(t ticket, heard <-chan struct{}) fate {
 		}
 		return goes
 	case t.due <= c.now() && t.due >= c.warmup && c.lease.valid():
-		c.lost(stats.DropEnd, 1) // it fell due, but the run was over
+		c.lost(stats.DropEnd, loss{due: t.due, n: 1}) // it fell due, but the run was over
 	}
 	return over
 }

@@ -137,8 +137,7 @@ func TestConditionTellsOfEachSecond(t *testing.T) {
 	c := newCondition()
 	at := func(periods, usec int) { c.groups = cgroupsOf(stat(periods, usec), "cpu") }
 	at(3, 1_000_000)
-	c.atFirst = c.usage()
-	c.atLast = c.atFirst
+	c.begin()
 	runtime.GC()
 	at(5, 3_000_000_000) // far more than can have passed
 	if g := c.lately(); g.ThrottledPct != 100 || g.GCPause <= 0 {

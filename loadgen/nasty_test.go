@@ -374,3 +374,28 @@ func TestWhatTLSHoldsIsNoAnswer(t *testing.T) {
 		t.Errorf("%s; want four answers over four connections", counted(s))
 	}
 }
+
+// TestSendingAgainIsPartOfTheRequest: a kept connection that hangs and then breaks
+// has the request sent again over another. The one request took all of that time.
+func TestSendingAgainIsPartOfTheRequest(t *testing.T) {
+	const hangs = 300 * time.Millisecond
+	for scheme, secure := range map[string]*tls.Config{"http": nil, "https": newAuthority(t).server(t, tls.NoClientCert)} {
+		for _, client := range []string{"own", "std"} {
+			target := newNasty(secure, func(v visitor) bool {
+				if v.n == 1 {
+					<-time.After(hangs)
+					return false
+				}
+				return v.say(fine)
+			})
+			s := visit{
+				config: "skipTlsVerify: true, http: 1.1, timeout: 10s, client: " + client, times: 2,
+				steps: "[{request: {method: GET, path: /}, assertions: [{type: responseTime, max: 250ms}]}]",
+			}.pay(t, scheme+"://"+target.Addr().String())
+			target.end()
+			if s.Requests != 2 || s.Reconnects != 1 || s.Service.Max() < hangs || s.Errors[stats.ErrAssertion] != 1 {
+				t.Errorf("%s, %s: %s; service time up to %v, want one that took over %v, and was too slow", client, scheme, counted(s), s.Service.Max(), hangs)
+			}
+		}
+	}
+}

@@ -54,10 +54,21 @@ type ticket struct {
 	slept   bool          // handed out once more: see overslept
 }
 
-// drops is how many arrivals were found too old.
-type drops struct {
-	expired int64 // nobody came for them in time
-	held    int64 // the catch-up rule would have held them too long
+// drops are arrivals that will not be sent.
+type drops []loss
+
+// loss is some of them that fell due in one stage.
+type loss struct {
+	due  time.Duration // the first of them
+	n    int64
+	held bool // by the catch-up rule, for too long; else nobody came for them in time
+}
+
+func (d drops) with(l loss) drops {
+	if l.n == 0 {
+		return d
+	}
+	return append(d, l)
 }
 
 // newPacer starts at the beginning of the curve: what a node that comes late
@@ -76,11 +87,11 @@ func newPacer(s schedule, maxBacklog time.Duration) *pacer {
 func (p *pacer) take(now time.Duration, to *slot) (t ticket, d drops, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d.expired = p.expire(now)
+	d = p.expire(now)
 	for q := p.queue; !p.over(); q.advance() {
 		release, place := p.release(now)
 		if release-q.due > p.maxBacklog {
-			d.held += q.one(q.arrival)
+			d = d.with(loss{due: q.due, n: q.one(q.arrival), held: true})
 			continue
 		}
 		t = ticket{
@@ -171,29 +182,28 @@ func (p *pacer) room(t time.Duration) float64 {
 	return p.queue.curve.low(t-catchUpWindow, t+catchUpWindow) * catchUpWindow.Seconds()
 }
 
-// drop removes the arrivals that are too old at now and returns how many.
+// drop removes the arrivals that are too old at now and returns them.
 // Without a lease they stay: they may be another's by then.
-func (p *pacer) drop(now time.Duration) int64 {
+func (p *pacer) drop(now time.Duration) drops {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.lease.valid() {
-		return 0
+		return nil
 	}
 	return p.expire(now)
 }
 
-func (p *pacer) expire(now time.Duration) int64 {
+func (p *pacer) expire(now time.Duration) drops {
 	if p.over() {
-		return 0
+		return nil
 	}
 	return p.queue.skip(now - p.maxBacklog)
 }
 
-// stop ends the handing out; it returns how many arrivals due by now were left.
-func (p *pacer) stop(now time.Duration) int64 {
+// stop ends the handing out; it returns the arrivals due by now that were left.
+func (p *pacer) stop(now time.Duration) (left drops) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := int64(0)
 	if !p.over() && p.lease.valid() {
 		left = p.queue.skip(now + 1)
 	}

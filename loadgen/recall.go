@@ -67,15 +67,15 @@ func (p *pacer) rewind(now time.Duration) {
 	}
 }
 
-// resume is called when there is a lease again, before it holds. It drops what
-// fell due meanwhile and returns how many: the others may be making up for the
+// resume is called when there is a lease again, before it holds. It drops and
+// returns what fell due meanwhile: the others may be making up for the
 // same hiccup, and all together must keep to 110 % of the curve.
-func (p *pacer) resume(now time.Duration) int64 {
+func (p *pacer) resume(now time.Duration) drops {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resumed = now
 	if p.over() {
-		return 0
+		return nil
 	}
 	return p.queue.skip(now)
 }
@@ -88,7 +88,7 @@ func (p *pacer) sure(by *claim, x arrival) bool {
 
 // divide applies another claim from an arrival on. Because it comes late, strays
 // arrivals of others have been sent, and lost ones of its own may have been by others.
-func (p *pacer) divide(next *claim, from int64, now time.Duration) (strays int, lost int64) {
+func (p *pacer) divide(next *claim, from int64, now time.Duration) (strays int, lost drops) {
 	probe := p.probe(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()

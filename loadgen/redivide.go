@@ -60,14 +60,15 @@ func (r *run) apply(next *claim, d Division) {
 		r.work.claims.Store(next)
 		return
 	}
-	now, sent, lost := c.now(), 0, int64(0)
+	now, sent := c.now(), 0
 	if c.pacer != nil {
 		from := d.From
 		if r.work.load.Scope != "cluster" {
 			from = next.spans[len(next.spans)-1].from
 		}
-		sent, lost = c.pacer.divide(next, from, now)
-		c.lost(stats.DropIsolated, lost)
+		strays, lost := c.pacer.divide(next, from, now)
+		sent = strays
+		c.lost(stats.DropIsolated, lost...)
 	} else {
 		r.work.claims.Store(next)
 	}
@@ -98,7 +99,7 @@ func (r *run) extend(until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.crewing; c != nil && c.pacer != nil && !r.lease.valid() {
-		c.lost(stats.DropIsolated, c.pacer.resume(c.now()))
+		c.lost(stats.DropIsolated, c.pacer.resume(c.now())...)
 	}
 	r.lease.extend(until)
 }

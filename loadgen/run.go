@@ -18,7 +18,7 @@ import (
 	"volley/stats"
 )
 
-// settleAt is how long before the start the generator begins to watch itself.
+// settleAt is how long before the start the generator begins to watch its clocks.
 const settleAt = time.Second
 
 const liveEvery = time.Second
@@ -180,7 +180,7 @@ func (r *run) crew(clients []*client) *crew {
 	p := r.plan
 	c := &crew{
 		base: r.base, length: r.work.length, warmup: r.work.warmup, grace: p.Config.GracefulStop,
-		staff: r.work.staff, requests: r.work.byRequest(), first: len(clients), lease: r.lease,
+		staff: r.work.staff, requests: r.work.byRequest(), shared: r.work.shared(), first: len(clients), lease: r.lease,
 		thinking: &r.thinking, shard: r.rec.Shard, begun: make(chan struct{}), spent: make(chan struct{}),
 	}
 	c.most = func() int { return r.work.mostAt(c.now()) }
@@ -220,15 +220,23 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 	case <-done:
 		return
 	}
-	tick := time.NewTicker(liveEvery)
+	tick, ends := time.NewTicker(liveEvery), c.starts.Done()
 	defer tick.Stop()
-	for {
-		c.observe(r.rec, r.health.lately())
+	show := func(g stats.Gauges) {
+		c.observe(r.rec, g)
 		if live != nil {
 			live(r.snapshot(c, false))
 		}
+	}
+	r.health.begin()
+	show(stats.Gauges{})
+	for {
 		select {
 		case <-tick.C:
+			show(r.health.lately())
+		case <-ends:
+			r.health.end()
+			ends = nil
 		case <-done:
 			return
 		}

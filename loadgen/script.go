@@ -154,7 +154,7 @@ func (p *parser) step(c *plan.Config, sc *plan.Scenario, from *plan.Step, files 
 		retryDelay: sc.Config.RetryDelay,
 		continues:  from.ContinueOnFailure,
 	}
-	if from.Cache != nil {
+	if from.Cache != nil && len(from.Extract) > 0 { // who keeps nothing must not skip the step for it
 		st.cache = from.Cache.TTL
 	}
 	if from.ThinkTime != nil {

@@ -87,6 +87,7 @@ func TestACachedStepSparesItsRequests(t *testing.T) {
 		{"cache: {ttl: 1h}", "404", "{type: jsonPath, name: token, jsonPath: $.token}", "t1", math.MaxInt64, 2},
 		{"cache: {ttl: 1h}", "200", "{type: jsonPath, name: token, jsonPath: $.nope}", "${token}", math.MaxInt64, 2},
 		{"cache: {ttl: 1h}", "200", "{type: jsonPath, name: token, jsonPath: $.nope, default: d}", "d", math.MaxInt64, 2},
+		{"cache: {ttl: 1h}", "200", "", "${token}", math.MaxInt64, 2}, // there is nothing to keep
 	} {
 		logins.Store(0)
 		target := newTarget(t, func(w http.ResponseWriter, r *http.Request) {

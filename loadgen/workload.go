@@ -25,6 +25,7 @@ type workload struct {
 	late    bool    // it has come in after the start, with all of its part
 	curve   curve
 	staff   staff
+	stages  []stats.Stage
 }
 
 // newWorkload is that of a server, self, by the divisions of the load; without
@@ -32,7 +33,7 @@ type workload struct {
 func newWorkload(p *plan.Plan, self string, divisions []Division, seed uint64) (workload, error) {
 	w := workload{
 		load: p.Load, warmup: p.Config.Warmup, length: p.Config.Duration, workers: p.Config.Workers,
-		seed: seed, self: self, claims: newClaims(),
+		seed: seed, self: self, claims: newClaims(), stages: stats.StagesOf(p),
 	}
 	if w.length == 0 && p.Load.Iterations != nil {
 		w.length = endless
@@ -145,6 +146,9 @@ func (w *workload) sum(spans []span) {
 // schedule. A closed model has no schedule.
 func (w *workload) byRequest() bool { return w.load.Unit == "requests" && !w.load.Closed() }
 
+// shared is true if others have a part of the load.
+func (w *workload) shared() bool { return len(w.claims.Load().divisions) > 0 }
+
 // enters is when the node takes part, endless if it does not yet.
 func (w *workload) enters() time.Duration {
 	if at, ok := w.claims.Load().enters(); ok {
@@ -218,6 +222,9 @@ func (w *workload) unclaimed() schedule {
 	if !w.byRequest() {
 		s.limit = w.iterations()
 	}
+	for _, st := range w.stages {
+		s.edges = append(s.edges, st.To)
+	}
 	return s
 }
 
@@ -250,7 +257,7 @@ func (w *workload) layout(l stats.Layout, p *plan.Plan) stats.Layout {
 	if !w.load.Closed() {
 		l.Asked = w.asked
 	}
-	l.Stages, l.Part = stats.StagesOf(p), w.part
+	l.Stages, l.Part = w.stages, w.part
 	return l
 }
 

@@ -275,6 +275,37 @@ func TestEveryRequestTakesAPlaceInTheSchedule(t *testing.T) {
 	})
 }
 
+// TestIterationsOfRequestsAreNumberedByThemselves: however long requests take, and
+// so whichever places an iteration gets, its number is how many began before it.
+// Nodes that share a schedule know nothing of each other's, and have no two alike.
+func TestIterationsOfRequestsAreNumberedByThemselves(t *testing.T) {
+	for _, takes := range []time.Duration{time.Millisecond, 170 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			load := "model: rps, target: 20, unit: requests, maxWorkers: 50"
+			s := newShift(t, planOf(t, "duration: 10s", load), Share{}, player{requests: 3, takes: takes})
+			s.crew.run(t.Context())
+			for k, n := range s.numbers {
+				if n != int64(k) {
+					t.Fatalf("%v: the numbers of iterations are %v", takes, s.numbers)
+				}
+			}
+			seen := map[int64]int{}
+			for i := range 2 {
+				s := newShift(t, planOf(t, "duration: 10s", load), Share{Index: i, Weights: []float64{1, 1}}, player{requests: 3, takes: takes})
+				s.crew.run(t.Context())
+				for _, n := range s.numbers {
+					seen[n]++
+				}
+			}
+			for n, times := range seen {
+				if times > 1 {
+					t.Errorf("%v: %d iterations of two nodes are number %d", takes, times, n)
+				}
+			}
+		})
+	}
+}
+
 func TestWarmupIsSentAndNotCounted(t *testing.T) {
 	for _, load := range []string{"model: rps, target: 100", "model: rps, target: 100, unit: requests", "model: concurrent"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -150,7 +150,7 @@ func (b *block) phased(p *Phases) {
 func (b *block) drop(d Drop) {
 	b.dropped += d.N
 	b.drops[d.Cause] += d.N
-	b.times.at(d.At, d.At).Dropped += d.N
+	b.times.at(d.At, d.Due).Dropped += d.N
 }
 
 func (b *block) ended(scenario int, it Iteration) {

@@ -6,6 +6,6 @@ func (s *Shard) Dropped(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n > 0 {
-		s.active.drop(Drop{At: s.active.times.moment, N: n})
+		s.active.drop(Drop{Due: s.active.times.due, At: s.active.times.moment, N: n})
 	}
 }

@@ -70,7 +70,7 @@ func partOf(t *testing.T, node, nodes int) *Summary {
 		sh.Request(sm)
 		sh.Iteration(Iteration{Step: i % 2, Duration: sm.Latency})
 		if i%50 == 0 {
-			sh.Drop(Drop{At: at, N: 1, Cause: DropThinking})
+			sh.Drop(Drop{Due: at, At: at, N: 1, Cause: DropThinking})
 		}
 	}
 	s := r.Summary()

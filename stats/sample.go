@@ -71,8 +71,9 @@ const (
 	DropIsolated           // the node had no lease when it was due, or another may have sent it
 )
 
-// Drop is arrivals that were due and never started.
+// Drop is arrivals that were due and never started, all of them in one stage.
 type Drop struct {
+	Due   time.Duration // since the run's start, when the first of them fell due
 	At    time.Duration // since the run's start, when they were dropped
 	N     int64
 	Cause DropCause

@@ -260,7 +260,7 @@ func TestStagesAreCountedApart(t *testing.T) {
 			// Due in the first second, sent or known in the next: the first stage's.
 			r.Shard(i).Request(Sample{At: sent, Service: 500 * millisecond, Latency: 800 * millisecond, Status: 200, Complete: true})
 		}
-		r.Shard(0).Drop(Drop{At: 2 * time.Second, N: 4, Cause: DropEnd})
+		r.Shard(0).Drop(Drop{Due: 900 * millisecond, At: 2 * time.Second, N: 4, Cause: DropEnd})
 		r.Shard(0).Request(Sample{At: 9 * time.Second, Kind: ErrNetwork}) // after the last stage
 		return r.Summary()
 	}
@@ -273,8 +273,8 @@ func TestStagesAreCountedApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []StageResult{
-		{FromS: 0, ToS: 1, FromRate: 0, ToRate: 20, Target: 20, Started: 20, Late: 20, Requests: 20},
-		{FromS: 1, ToS: 3, FromRate: 20, ToRate: 20, Target: 40, Started: 40, Late: 40, Dropped: 8, Requests: 42, Errors: 2},
+		{FromS: 0, ToS: 1, FromRate: 0, ToRate: 20, Target: 20, Started: 20, Late: 20, Dropped: 8, Requests: 20},
+		{FromS: 1, ToS: 3, FromRate: 20, ToRate: 20, Target: 40, Started: 40, Late: 40, Requests: 42, Errors: 2},
 	} {
 		got := res.Stages[i]
 		p50 := got.Latency.P50
