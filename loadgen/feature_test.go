@@ -23,7 +23,7 @@ type outing struct {
 	more   string // of the scenario
 	steps  string
 	alter  func(*loadgen.Job)
-	length string // of the run, 50ms unless given
+	length string // of the run, 200ms unless given: on a busy machine none begins at once
 }
 
 // run runs the steps at least once; it returns the summary and what was logged.
@@ -31,7 +31,7 @@ func (o outing) run(t *testing.T, base string) (*stats.Summary, string) {
 	t.Helper()
 	leavesNothing(t)
 	if o.length == "" {
-		o.length = "50ms"
+		o.length = "200ms"
 	}
 	document := strings.NewReplacer("DURATION", o.length, "CONFIG", o.config, "STEPS", o.steps+o.more).Replace(once)
 	j := job("r", document, base)
