@@ -146,28 +146,37 @@ const (
 	reportRetry   = 250 * time.Millisecond
 )
 
+// leadership tells apart who has led: a server id alone does not, for with a
+// disk a leader that restarts keeps it, and knows nothing of what it was told.
+type leadership struct {
+	term uint64
+	id   string
+}
+
 // deliverReports hands this node's own final summaries to whoever leads, again
-// after every change of leader, until the run has ended in the log.
+// in every term, until the run has ended in the log.
 func (n *Node) deliverReports(ctx context.Context) error {
-	acknowledged := map[reportKey]string{} // -> leader that has it
+	acknowledged := map[reportKey]leadership{} // -> of whom has it
 	for {
 		_, changed := n.reports.of("")
 		s := n.machine.State()
+		term := n.raft.raft.CurrentTerm() // read first: at worst it is that before the leader's, and the report goes twice
 		leader, addr := n.leader()
+		now := leadership{term, leader}
 		waiting := false
 		for _, r := range n.reports.all() {
 			k := r.key()
 			run := s.Run(r.RunID)
-			if !r.Final || !r.Of.sameLife(n.self) || run == nil || run.Ended || acknowledged[k] == leader {
+			if !r.Final || !r.Of.sameLife(n.self) || run == nil || run.Ended || acknowledged[k] == now {
 				continue
 			}
 			if leader == n.self.ServerID || (leader != "" && n.sendReport(ctx, addr, r) == nil) {
-				acknowledged[k] = leader
+				acknowledged[k] = now
 				continue
 			}
 			waiting = true
 		}
-		maps.DeleteFunc(acknowledged, func(k reportKey, _ string) bool { return s.Run(k.run) == nil })
+		maps.DeleteFunc(acknowledged, func(k reportKey, _ leadership) bool { return s.Run(k.run) == nil })
 		wait := time.Second // a new leader has to be noticed, too
 		if waiting {
 			wait = reportRetry
