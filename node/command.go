@@ -199,11 +199,16 @@ func (s *State) makeRoom(b BeginRun) error {
 	gone := *replaced
 	gone.Phase, gone.Ended = PhaseAborted, true
 	gone.Ending = Ending{Reason: "replaced by run " + b.Run.ID}
-	if s.Next != nil {
+	switch {
+	case s.Next != nil:
 		s.Last, s.Next = &gone, nil
-		return nil
+	case s.Last != nil && s.Last.Ending.Exit:
+		// It ended beside the replaced one, and is what the nodes leave with should
+		// b fail, too: its record is worth more than that of one that sent nothing.
+		s.Current = nil
+	default:
+		s.Current = &gone
 	}
-	s.Current = &gone
 	return nil
 }
 
