@@ -154,12 +154,22 @@ func (l *leader) reopen(ctx context.Context) error {
 // look decides what becomes of what was found, before anything else is done. It
 // is tried until it succeeds, or ctx ends: then the next leader has to.
 func (l *leader) look(ctx context.Context) {
+	defer close(l.looked)
 	if !l.finds(ctx) && ctx.Err() == nil {
 		l.looking.Store(false)
 		return
 	}
+	search, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l.mu.Lock()
+	l.endLook = end
+	l.mu.Unlock()
+	stays := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
-		err := l.again(ctx)
+		err := l.again(search)
+		if stopped := (*unwanted)(nil); errors.As(context.Cause(search), &stopped) {
+			err = l.noneWanted(ctx, noRun(stopped.cause, stays))
+		}
 		if ctx.Err() != nil {
 			l.n.returning.Store(true)
 			return
@@ -169,8 +179,50 @@ func (l *leader) look(ctx context.Context) {
 			return
 		}
 		l.n.log.Warn("cannot go on from what was found: "+err.Error(), "event", "leader_task_failed")
-		sleep(ctx, jitter(wait))
+		sleep(search, jitter(wait))
 	}
+}
+
+// unwanted is why a look was ended: whatever it would have found, nobody wants it.
+type unwanted struct{ cause string }
+
+func (u *unwanted) Error() string { return u.cause }
+
+// noRun is how an attempt to get a run is ended by a stop.
+func noRun(cause string, stays bool) Ending {
+	return Ending{ExitCode: ExitStopped, Reason: "ended before there was a run: " + cause, Exit: !stays}
+}
+
+// noneWanted ends what was found as a stop at a first start does, unless a run has begun.
+func (l *leader) noneWanted(ctx context.Context, ending Ending) error {
+	if err := l.reopen(ctx); err != nil {
+		return err
+	}
+	err := l.propose(ctx, Command{Abort: &Abort{Ending: ending}})
+	if errors.Is(err, errPhase) {
+		return nil
+	}
+	return err
+}
+
+// stopLooking ends a look, and returns when it is decided what becomes of what was found.
+func (l *leader) stopLooking(ctx context.Context, cause string) error {
+	l.mu.Lock()
+	end := l.endLook
+	l.mu.Unlock()
+	if end == nil {
+		return fmt.Errorf("it is not known yet who is there: %w", ErrNoLeader)
+	}
+	end(&unwanted{cause})
+	select {
+	case <-l.looked:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if l.looking.Load() {
+		return l.n.raft.notLeader()
+	}
+	return nil
 }
 
 // finds says whether this leader has to look: it is the first of a cluster that

@@ -250,3 +250,38 @@ func TestSoleVoterRestartsInALivingCluster(t *testing.T) {
 		}
 	})
 }
+
+// TestStopWhileARestartedClusterFetches is as at a first start: nothing starts, and
+// the source is not asked again, even where it is followed.
+func TestStopWhileARestartedClusterFetches(t *testing.T) {
+	for name, keep := range map[string]bool{"and leaves": false, "and stays": true} {
+		t.Run(name, func(t *testing.T) {
+			onDisks(t, 3, func(t *testing.T, c *cluster) {
+				c.lived(ExitOK)
+				c.tweak = func(o *Options) { o.KeepAlive, o.Follow = keep, keep }
+				c.source.set("run 20s", "2", nil)
+				c.source.delay = 20 * time.Second
+				c.again()
+				c.within(10*time.Second, "the fetch", func() bool { return c.leader() != nil && c.leader().node.fetching() })
+				began := time.Now()
+				if _, err := c.at(c.place(c.follower())).node.Stop(t.Context(), nil); err != nil || time.Since(began) > time.Second {
+					t.Fatalf("after %s: %v", time.Since(began), err)
+				}
+				if !keep {
+					c.waitEnd(10*time.Second, ExitStopped)
+				}
+				<-time.After(time.Minute)
+				if n, asked := c.sends(), c.source.count(); n != 0 || asked != 2 {
+					t.Errorf("%d loads were sent, the source was asked %d times, want none and once by each of the two starts", n, asked)
+				}
+				if keep {
+					run := c.submit(c.at(0), "run 2s")
+					c.ended(run)
+					if got := c.startsOf(run); got != 3 {
+						t.Errorf("%d nodes started the plan that was posted after that", got)
+					}
+				}
+			})
+		})
+	}
+}

@@ -314,11 +314,13 @@ func (s *State) abort(a Abort) error {
 		}
 		ending := a.Ending
 		s.Failure = &ending
-		if ending.ExitCode != ExitStopped { // else nobody knows what the source had
-			s.Followed = &Followed{Revision: a.Revision}
-			if a.Revision == "" {
-				s.Followed.Trouble = ending.Reason
-			}
+		if ending.ExitCode == ExitStopped {
+			s.Followed = nil // nobody knows what the source had: it is no change when it is seen next
+			return nil
+		}
+		s.Followed = &Followed{Revision: a.Revision}
+		if a.Revision == "" {
+			s.Followed.Trouble = ending.Reason
 		}
 		return nil
 	}

@@ -346,6 +346,16 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
 		}
 	}
+	// A signal ends this process in any case: what was found is there for the next.
+	if l.looking.Load() && len(active) == 0 && in.Tenant == nil && in.Cause != "signal" {
+		if err := l.stopLooking(ctx, in.Cause); err != nil {
+			return Stopped{}, err
+		}
+		if s = l.n.machine.State(); s.Leaving() != nil {
+			return Stopped{}, nil
+		}
+		active = s.Active() // one may have begun meanwhile
+	}
 	switch r := s.StandsBy(); {
 	case r != nil:
 		return l.standDown(ctx, r, in)
@@ -366,7 +376,5 @@ func (l *leader) stopFetching(ctx context.Context, s *State, in StopRequest) err
 	if in.Tenant != nil || !slices.Contains(tasks(s, &l.n.opt), task{kind: taskFetch}) {
 		return nil
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{
-		ExitCode: ExitStopped, Reason: "ended before there was a run: " + in.Cause, Exit: !l.n.opt.KeepAlive,
-	}}})
+	return l.propose(ctx, Command{Abort: &Abort{Ending: noRun(in.Cause, l.n.opt.KeepAlive)}})
 }
