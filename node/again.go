@@ -241,7 +241,7 @@ func (l *leader) finds(ctx context.Context) bool {
 }
 
 // errStays is what a node gets that would leave with an ending that does not
-// stand, or of which the leader does not know yet whether it does.
+// stand, or does no longer, or of which the leader does not know yet whether it does.
 var errStays = fmt.Errorf("the cluster does not leave, or not yet: %w", ErrConflict)
 
 // followOut ends this node when the log says that everybody leaves; a leader
@@ -261,7 +261,8 @@ func (n *Node) followOut(ctx context.Context) error {
 	}
 }
 
-// goWith leaves with an ending; nil if it is not decided yet that it stands.
+// goWith leaves with an ending; nil if it is not decided yet that it stands. It is
+// the one that this node knows of when its leader lets it go.
 func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 	if !n.returned() {
 		n.draining.Store(true)
@@ -269,13 +270,16 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	for n.leading.Load() == nil && deadline.Err() == nil {
-		if n.machine.State().Leaving() == nil {
+		s := n.machine.State()
+		leaving := s.Leaving()
+		if leaving == nil {
 			n.draining.Store(false)
 			return nil
 		}
+		ending = *leaving
 		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
 			call, done := context.WithTimeout(deadline, time.Second)
-			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: n.endedRun()})
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: s.endedBy()})
 			done()
 			if errors.Is(err, ErrConflict) {
 				n.draining.Store(false)
@@ -289,18 +293,34 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 		sleep(deadline, 50*time.Millisecond)
 	}
 	if l := n.leading.Load(); l != nil {
-		if l.looking.Load() {
+		undecided := l.looking.Load() // asked before what has been decided
+		leaving := n.machine.State().Leaving()
+		if undecided || leaving == nil {
 			n.draining.Store(false)
 			return nil
 		}
+		ending = *leaving
 		n.draining.Store(true)
 		l.leave(deadline)
 	}
 	n.draining.Store(true)
-	if r := n.machine.State().verdict(); n.returned() && r != nil && r.StartAt != 0 && !r.Participates(n.self) {
+	s := n.machine.State()
+	if r := s.verdict(); n.returned() && s.Failure == nil && r != nil && r.StartAt != 0 && !r.Participates(n.self) {
 		ending.Reason = fmt.Sprintf("%s; that was run %s, in which this process had no part: it was found in CLUSTER_DATA_DIR (%s)", ending.Reason, r.ID, howAgain)
 	}
 	return &ending
+}
+
+// endedBy names what the nodes leave with, for Leave: a run, or a start that came
+// to nothing.
+func (s *State) endedBy() string {
+	switch {
+	case s.Current == nil:
+		return "startup"
+	case s.Failure != nil && s.Failure.Exit:
+		return fmt.Sprintf("startup-%d", s.Failure.ExitCode)
+	}
+	return s.Current.ID
 }
 
 // returned says whether a process before this one was a member.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // again starts all places once more, where every process has ended or crashed.
@@ -230,6 +232,31 @@ func TestWhatIsTriedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhoLacksTheDecisionDoesNotLeave: the leader has decided by then, and the log
+// has not told this node yet, which would leave with the ending that it has found.
+func TestWhoLacksTheDecisionDoesNotLeave(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitOK)
+		c.source.set("run 20s", "2", nil)
+		c.source.delay = 20 * time.Second
+		c.again()
+		c.within(10*time.Second, "the fetch", func() bool { return c.leader() != nil && c.leader().node.fetching() })
+		late := c.at(c.place(c.follower()))
+		c.within(5*time.Second, "the ending that was found", func() bool { return late.node.State().Leaving() != nil })
+		l := c.leader()
+		l.transport.Disconnect(raft.ServerAddress(late.addr))
+		if _, err := l.node.Stop(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(500 * time.Millisecond) // it asks to leave every 200
+		l.transport.Connect(raft.ServerAddress(late.addr), late.transport)
+		c.waitEnd(10*time.Second, ExitStopped)
+		if reason := late.ending.Reason; reason != "ended before there was a run: stop" {
+			t.Errorf("reason %q", reason)
+		}
+	})
 }
 
 // TestSoleVoterRestartsInALivingCluster: nobody has led meanwhile, and still the

@@ -131,7 +131,7 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 	if in.ClusterID != n.identity.ClusterID() {
 		return ErrOtherCluster
 	}
-	if in.RunID != "" && (l.looking.Load() || n.machine.State().Leaving() == nil) {
+	if in.RunID != "" && !l.letsGo(in.RunID) {
 		return errStays
 	}
 	if in.RunID != "" {
@@ -144,6 +144,16 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 		return nil
 	}
 	return n.remove(in.From, "it left")
+}
+
+// letsGo says whether a member may leave with what it says that it leaves with. One
+// that has not applied yet what was decided since would end with another exit code.
+func (l *leader) letsGo(with string) bool {
+	if l.looking.Load() {
+		return false
+	}
+	s := l.n.machine.State()
+	return s.Leaving() != nil && s.endedBy() == with
 }
 
 // HandleDistribute prepares a config and acknowledges it.

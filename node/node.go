@@ -353,14 +353,6 @@ func (n *Node) measure(ctx context.Context, id, addr string) {
 	}
 }
 
-// endedRun names what ended, for Leave.
-func (n *Node) endedRun() string {
-	if s := n.machine.State(); s.Current != nil {
-		return s.Current.ID
-	}
-	return "startup"
-}
-
 // watchdog ends a node that is alone for too long, and warns of a plan that does not come.
 func (n *Node) watchdog(ctx context.Context) error {
 	alone, late := time.Now(), &lateness{}
