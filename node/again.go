@@ -12,20 +12,23 @@ import (
 const howAgain = "to run again, store another revision of the plan, empty CLUSTER_DATA_DIR on all nodes, or start with KEEP_ALIVE=true and POST /config"
 
 // Reopen is what the first leader of a cluster that was started again commits
-// when what it has found is over, and the nodes do not leave with that.
-type Reopen struct{}
+// when what it has found is over, and the nodes do not leave with that; or leave
+// with the ending of a run that was found, not with why a start since came to nothing.
+type Reopen struct {
+	Leave string `json:"leave,omitempty"` // the run; "" for none
+}
 
-func (s *State) reopen() error {
+func (s *State) reopen(o Reopen) error {
 	if !s.over() {
 		return fmt.Errorf("reopen: a run is in hand, or there was none: %w", errPhase)
 	}
 	s.Failure = nil
 	for _, slot := range []**Run{&s.Current, &s.Last, &s.Rested} {
-		if *slot == nil || !(*slot).Ending.Exit {
+		if *slot == nil || (*slot).Ending.Exit == ((*slot).ID == o.Leave) {
 			continue
 		}
 		r := **slot
-		r.Ending.Exit = false
+		r.Ending.Exit = !r.Ending.Exit
 		*slot = &r
 	}
 	if r := s.Current; s.Rested == nil && r != nil && r.Phase == PhaseFinished {
@@ -73,7 +76,7 @@ func (l *leader) again(ctx context.Context) error {
 	case !s.over():
 		return nil
 	case s.Current == nil, l.n.opt.Source == nil:
-		return l.reopen(ctx) // there was no run, or there is no plan to compare: as at the first start
+		return l.reopen(ctx, Reopen{}) // there was no run, or there is no plan to compare: as at the first start
 	}
 	l.setFetching(true)
 	defer l.setFetching(false)
@@ -90,7 +93,7 @@ func (l *leader) again(ctx context.Context) error {
 		return l.noneAgain(ctx, finding{config: c, err: err})
 	}
 	if c, err = l.bundle(ctx, c, checked.Files); err == nil {
-		if err := l.reopen(ctx); err != nil {
+		if err := l.reopen(ctx, Reopen{}); err != nil {
 			return err
 		}
 		if err = l.beginAgain(ctx, c, checked); err == nil {
@@ -120,17 +123,20 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 	}
 	l.n.log.Warn(fmt.Sprintf("run %s of this revision of the plan is over already, %s: %s", run.ID, then, howAgain),
 		"event", "run_found", "run_id", run.ID, "exit_code", run.Ending.ExitCode, "origin", c.Origin, "revision", c.Revision)
-	if !waits {
-		return nil
+	switch {
+	case waits:
+		return l.reopen(ctx, Reopen{})
+	case l.n.machine.State().Failure != nil:
+		return l.reopen(ctx, Reopen{Leave: run.ID})
 	}
-	return l.reopen(ctx)
+	return nil
 }
 
 // noneAgain deals with a source that has no plan to run: as at a first start, but
 // nodes that were to stay up stay up.
 func (l *leader) noneAgain(ctx context.Context, f finding) error {
 	stay := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
-	if err := l.reopen(ctx); err != nil {
+	if err := l.reopen(ctx, Reopen{}); err != nil {
 		return err
 	}
 	if stay {
@@ -143,8 +149,8 @@ func (l *leader) noneAgain(ctx context.Context, f finding) error {
 	return l.propose(ctx, Command{Abort: &Abort{Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
-func (l *leader) reopen(ctx context.Context) error {
-	err := l.propose(ctx, Command{Reopen: &Reopen{}})
+func (l *leader) reopen(ctx context.Context, o Reopen) error {
+	err := l.propose(ctx, Command{Reopen: &o})
 	if errors.Is(err, errPhase) {
 		return nil // somebody has posted a plan
 	}
@@ -195,7 +201,7 @@ func noRun(cause string, stays bool) Ending {
 
 // noneWanted ends what was found as a stop at a first start does, unless a run has begun.
 func (l *leader) noneWanted(ctx context.Context, ending Ending) error {
-	if err := l.reopen(ctx); err != nil {
+	if err := l.reopen(ctx, Reopen{}); err != nil {
 		return err
 	}
 	err := l.propose(ctx, Command{Abort: &Abort{Ending: ending}})

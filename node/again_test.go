@@ -259,6 +259,23 @@ func TestWhoLacksTheDecisionDoesNotLeave(t *testing.T) {
 	})
 }
 
+// TestVerdictStandsAfterAStartThatCameToNothing: once the source has the plan of the
+// run again, that is the answer, not why there was none in between.
+func TestVerdictStandsAfterAStartThatCameToNothing(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitFailed)
+		c.source.set("", "", errors.New("not found"))
+		c.again()
+		c.waitEnd(20*time.Second, ExitInvalid)
+		c.source.set("run 10s", "1", nil)
+		c.again()
+		c.waitEnd(20*time.Second, ExitFailed)
+		if n := c.sends(); n != 0 {
+			t.Errorf("%d loads were sent", n)
+		}
+	})
+}
+
 // TestSoleVoterRestartsInALivingCluster: nobody has led meanwhile, and still the
 // cluster has never ended.
 func TestSoleVoterRestartsInALivingCluster(t *testing.T) {

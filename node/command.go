@@ -117,7 +117,7 @@ func (s *State) apply(c Command) (*State, error) {
 		followed := *c.Follow
 		next.Followed = &followed
 	case c.Reopen != nil:
-		err = next.reopen()
+		err = next.reopen(*c.Reopen)
 	case c.Dissolve != nil:
 		err = next.dissolve(*c.Dissolve)
 	default:
