@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"volley/grpcsvc/pb"
 	"volley/node"
@@ -137,6 +139,15 @@ func (c *Client) Stop(ctx context.Context, addr string, in node.StopRequest) (no
 // Report brings a summary to the node at addr.
 func (c *Client) Report(ctx context.Context, addr string, in node.Report) error {
 	_, err := invoke(ctx, c, addr, "Report", pb.LoadTestCoordinatorClient.Report, reportToWire(in))
+	return lasting(err)
+}
+
+// lasting is err, and node.ErrRefused if it is about the message itself: one that
+// is too large is no smaller the next time.
+func lasting(err error) error {
+	if status.Code(err) == codes.ResourceExhausted {
+		return fmt.Errorf("%w: %w", node.ErrRefused, err)
+	}
 	return err
 }
 

@@ -27,7 +27,8 @@
 //     a large entry on the way does not cost the leadership; and so have data files
 //     and summaries.
 //   - One connection per address and purpose, cached, bounded, reconnecting
-//     within a second; a plan document is at most 512 KiB, a message 8 MiB.
+//     within a second; a plan document is at most 512 KiB, a message 17 MiB:
+//     the largest summary, and what stands beside it in a Report.
 //
 // The price paid: about 300 lines of Raft transport of our own, without
 // pipelining (hundreds of applies a second, where a run needs ten), because

@@ -18,10 +18,13 @@ import (
 	"volley/door"
 	"volley/grpcsvc/pb"
 	"volley/node"
+	"volley/stats"
 )
 
 const (
-	maxMessage       = 8 << 20 // bytes, both ways
+	// maxMessage, in bytes and both ways, is a Report of the largest summary. It bounds
+	// what a call keeps before it is heard: of a member, for the token is asked for before.
+	maxMessage       = stats.MaxEncoded + 1<<20
 	maxRequestHeader = 64 << 10
 	maxStreams       = 256             // calls at a time per connection
 	handshakeTimeout = 5 * time.Second // TLS and the preface of HTTP/2

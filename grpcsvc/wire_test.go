@@ -15,6 +15,7 @@ import (
 
 	"volley/grpcsvc/pb"
 	"volley/node"
+	"volley/stats"
 )
 
 // filled returns a T whose every field has a value of its own, so that a field
@@ -134,6 +135,30 @@ func TestEveryFieldCrossesTheWire(t *testing.T) {
 		return to.Bytes(), err
 	})
 	check("Ping", nil, filled[node.Pong](t), func() (any, error) { return client.Ping(ctx, addr) })
+}
+
+// TestLargestSummaryCrossesTheWire: what the engine may make of a run, a node can
+// report; what is larger is refused for good, by either end.
+func TestLargestSummaryCrossesTheWire(t *testing.T) {
+	noLeaks(t)
+	var got node.Report
+	listener := listen(t, "127.0.0.1:0")
+	serve(t, listener, Options{Handler: &fakeNode{func(_ context.Context, in any) (any, error) { got = in.(node.Report); return nil, nil }}})
+	client, addr, ctx := newClient(t, ClientOptions{}), listener.Addr().String(), within(t, patience)
+	report := filled[node.Report](t)
+	for _, size := range []int{9 << 20, stats.MaxEncoded} {
+		report.Summary, report.Failure = bytes.Repeat([]byte{7}, size), strings.Repeat("f", 64<<10)
+		if err := client.Report(ctx, addr, report); err != nil || !reflect.DeepEqual(got, report) {
+			t.Errorf("a summary of %d bytes: %v; the node got %d", size, err, len(got.Summary))
+		}
+	}
+	if err := client.Report(ctx, addr, node.Report{Summary: make([]byte, maxMessage)}); !errors.Is(err, node.ErrRefused) {
+		t.Errorf("too large for the sender: %v, want ErrRefused", err)
+	}
+	_, err := pb.NewLoadTestCoordinatorClient(rawConn(t, addr)).Report(ctx, &pb.ReportRequest{Summary: make([]byte, maxMessage)})
+	if !errors.Is(lasting(err), node.ErrRefused) {
+		t.Errorf("too large for the receiver: %v, want ErrRefused", err)
+	}
 }
 
 func TestNodesErrorsCrossTheWire(t *testing.T) {

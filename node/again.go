@@ -12,20 +12,23 @@ import (
 const howAgain = "to run again, store another revision of the plan, empty CLUSTER_DATA_DIR on all nodes, or start with KEEP_ALIVE=true and POST /config"
 
 // Reopen is what the first leader of a cluster that was started again commits
-// when what it has found is over, and the nodes do not leave with that.
-type Reopen struct{}
+// when what it has found is over, and the nodes do not leave with that; or leave
+// with the ending of a run that was found, not with why a start since came to nothing.
+type Reopen struct {
+	Leave string `json:"leave,omitempty"` // the run; "" for none
+}
 
-func (s *State) reopen() error {
+func (s *State) reopen(o Reopen) error {
 	if !s.over() {
 		return fmt.Errorf("reopen: a run is in hand, or there was none: %w", errPhase)
 	}
 	s.Failure = nil
 	for _, slot := range []**Run{&s.Current, &s.Last, &s.Rested} {
-		if *slot == nil || !(*slot).Ending.Exit {
+		if *slot == nil || (*slot).Ending.Exit == ((*slot).ID == o.Leave) {
 			continue
 		}
 		r := **slot
-		r.Ending.Exit = false
+		r.Ending.Exit = !r.Ending.Exit
 		*slot = &r
 	}
 	if r := s.Current; s.Rested == nil && r != nil && r.Phase == PhaseFinished {
@@ -73,7 +76,7 @@ func (l *leader) again(ctx context.Context) error {
 	case !s.over():
 		return nil
 	case s.Current == nil, l.n.opt.Source == nil:
-		return l.reopen(ctx) // there was no run, or there is no plan to compare: as at the first start
+		return l.reopen(ctx, Reopen{}) // there was no run, or there is no plan to compare: as at the first start
 	}
 	l.setFetching(true)
 	defer l.setFetching(false)
@@ -90,7 +93,7 @@ func (l *leader) again(ctx context.Context) error {
 		return l.noneAgain(ctx, finding{config: c, err: err})
 	}
 	if c, err = l.bundle(ctx, c, checked.Files); err == nil {
-		if err := l.reopen(ctx); err != nil {
+		if err := l.reopen(ctx, Reopen{}); err != nil {
 			return err
 		}
 		if err = l.beginAgain(ctx, c, checked); err == nil {
@@ -120,17 +123,20 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 	}
 	l.n.log.Warn(fmt.Sprintf("run %s of this revision of the plan is over already, %s: %s", run.ID, then, howAgain),
 		"event", "run_found", "run_id", run.ID, "exit_code", run.Ending.ExitCode, "origin", c.Origin, "revision", c.Revision)
-	if !waits {
-		return nil
+	switch {
+	case waits:
+		return l.reopen(ctx, Reopen{})
+	case l.n.machine.State().Failure != nil:
+		return l.reopen(ctx, Reopen{Leave: run.ID})
 	}
-	return l.reopen(ctx)
+	return nil
 }
 
 // noneAgain deals with a source that has no plan to run: as at a first start, but
 // nodes that were to stay up stay up.
 func (l *leader) noneAgain(ctx context.Context, f finding) error {
 	stay := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
-	if err := l.reopen(ctx); err != nil {
+	if err := l.reopen(ctx, Reopen{}); err != nil {
 		return err
 	}
 	if stay {
@@ -143,8 +149,8 @@ func (l *leader) noneAgain(ctx context.Context, f finding) error {
 	return l.propose(ctx, Command{Abort: &Abort{Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
-func (l *leader) reopen(ctx context.Context) error {
-	err := l.propose(ctx, Command{Reopen: &Reopen{}})
+func (l *leader) reopen(ctx context.Context, o Reopen) error {
+	err := l.propose(ctx, Command{Reopen: &o})
 	if errors.Is(err, errPhase) {
 		return nil // somebody has posted a plan
 	}
@@ -154,12 +160,22 @@ func (l *leader) reopen(ctx context.Context) error {
 // look decides what becomes of what was found, before anything else is done. It
 // is tried until it succeeds, or ctx ends: then the next leader has to.
 func (l *leader) look(ctx context.Context) {
+	defer close(l.looked)
 	if !l.finds(ctx) && ctx.Err() == nil {
 		l.looking.Store(false)
 		return
 	}
+	search, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l.mu.Lock()
+	l.endLook = end
+	l.mu.Unlock()
+	stays := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
-		err := l.again(ctx)
+		err := l.again(search)
+		if stopped := (*unwanted)(nil); errors.As(context.Cause(search), &stopped) {
+			err = l.noneWanted(ctx, noRun(stopped.cause, stays))
+		}
 		if ctx.Err() != nil {
 			l.n.returning.Store(true)
 			return
@@ -169,8 +185,50 @@ func (l *leader) look(ctx context.Context) {
 			return
 		}
 		l.n.log.Warn("cannot go on from what was found: "+err.Error(), "event", "leader_task_failed")
-		sleep(ctx, jitter(wait))
+		sleep(search, jitter(wait))
 	}
+}
+
+// unwanted is why a look was ended: whatever it would have found, nobody wants it.
+type unwanted struct{ cause string }
+
+func (u *unwanted) Error() string { return u.cause }
+
+// noRun is how an attempt to get a run is ended by a stop.
+func noRun(cause string, stays bool) Ending {
+	return Ending{ExitCode: ExitStopped, Reason: "ended before there was a run: " + cause, Exit: !stays}
+}
+
+// noneWanted ends what was found as a stop at a first start does, unless a run has begun.
+func (l *leader) noneWanted(ctx context.Context, ending Ending) error {
+	if err := l.reopen(ctx, Reopen{}); err != nil {
+		return err
+	}
+	err := l.propose(ctx, Command{Abort: &Abort{Ending: ending}})
+	if errors.Is(err, errPhase) {
+		return nil
+	}
+	return err
+}
+
+// stopLooking ends a look, and returns when it is decided what becomes of what was found.
+func (l *leader) stopLooking(ctx context.Context, cause string) error {
+	l.mu.Lock()
+	end := l.endLook
+	l.mu.Unlock()
+	if end == nil {
+		return fmt.Errorf("it is not known yet who is there: %w", ErrNoLeader)
+	}
+	end(&unwanted{cause})
+	select {
+	case <-l.looked:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if l.looking.Load() {
+		return l.n.raft.notLeader()
+	}
+	return nil
 }
 
 // finds says whether this leader has to look: it is the first of a cluster that
@@ -189,7 +247,7 @@ func (l *leader) finds(ctx context.Context) bool {
 }
 
 // errStays is what a node gets that would leave with an ending that does not
-// stand, or of which the leader does not know yet whether it does.
+// stand, or does no longer, or of which the leader does not know yet whether it does.
 var errStays = fmt.Errorf("the cluster does not leave, or not yet: %w", ErrConflict)
 
 // followOut ends this node when the log says that everybody leaves; a leader
@@ -209,7 +267,8 @@ func (n *Node) followOut(ctx context.Context) error {
 	}
 }
 
-// goWith leaves with an ending; nil if it is not decided yet that it stands.
+// goWith leaves with an ending; nil if it is not decided yet that it stands. It is
+// the one that this node knows of when its leader lets it go.
 func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 	if !n.returned() {
 		n.draining.Store(true)
@@ -217,13 +276,16 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 	deadline, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	for n.leading.Load() == nil && deadline.Err() == nil {
-		if n.machine.State().Leaving() == nil {
+		s := n.machine.State()
+		leaving := s.Leaving()
+		if leaving == nil {
 			n.draining.Store(false)
 			return nil
 		}
+		ending = *leaving
 		if id, addr := n.leader(); id != "" && id != n.self.ServerID {
 			call, done := context.WithTimeout(deadline, time.Second)
-			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: n.endedRun()})
+			err := n.opt.Wire.Upstream.Leave(call, addr, Leave{ClusterID: n.identity.ClusterID(), From: n.self, RunID: s.endedBy()})
 			done()
 			if errors.Is(err, ErrConflict) {
 				n.draining.Store(false)
@@ -237,18 +299,34 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 		sleep(deadline, 50*time.Millisecond)
 	}
 	if l := n.leading.Load(); l != nil {
-		if l.looking.Load() {
+		undecided := l.looking.Load() // asked before what has been decided
+		leaving := n.machine.State().Leaving()
+		if undecided || leaving == nil {
 			n.draining.Store(false)
 			return nil
 		}
+		ending = *leaving
 		n.draining.Store(true)
 		l.leave(deadline)
 	}
 	n.draining.Store(true)
-	if r := n.machine.State().verdict(); n.returned() && r != nil && r.StartAt != 0 && !r.Participates(n.self) {
+	s := n.machine.State()
+	if r := s.verdict(); n.returned() && s.Failure == nil && r != nil && r.StartAt != 0 && !r.Participates(n.self) {
 		ending.Reason = fmt.Sprintf("%s; that was run %s, in which this process had no part: it was found in CLUSTER_DATA_DIR (%s)", ending.Reason, r.ID, howAgain)
 	}
 	return &ending
+}
+
+// endedBy names what the nodes leave with, for Leave: a run, or a start that came
+// to nothing.
+func (s *State) endedBy() string {
+	switch {
+	case s.Current == nil:
+		return "startup"
+	case s.Failure != nil && s.Failure.Exit:
+		return fmt.Sprintf("startup-%d", s.Failure.ExitCode)
+	}
+	return s.Current.ID
 }
 
 // returned says whether a process before this one was a member.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // again starts all places once more, where every process has ended or crashed.
@@ -232,6 +234,48 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestWhoLacksTheDecisionDoesNotLeave: the leader has decided by then, and the log
+// has not told this node yet, which would leave with the ending that it has found.
+func TestWhoLacksTheDecisionDoesNotLeave(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitOK)
+		c.source.set("run 20s", "2", nil)
+		c.source.delay = 20 * time.Second
+		c.again()
+		c.within(10*time.Second, "the fetch", func() bool { return c.leader() != nil && c.leader().node.fetching() })
+		late := c.at(c.place(c.follower()))
+		c.within(5*time.Second, "the ending that was found", func() bool { return late.node.State().Leaving() != nil })
+		l := c.leader()
+		l.transport.Disconnect(raft.ServerAddress(late.addr))
+		if _, err := l.node.Stop(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(500 * time.Millisecond) // it asks to leave every 200
+		l.transport.Connect(raft.ServerAddress(late.addr), late.transport)
+		c.waitEnd(10*time.Second, ExitStopped)
+		if reason := late.ending.Reason; reason != "ended before there was a run: stop" {
+			t.Errorf("reason %q", reason)
+		}
+	})
+}
+
+// TestVerdictStandsAfterAStartThatCameToNothing: once the source has the plan of the
+// run again, that is the answer, not why there was none in between.
+func TestVerdictStandsAfterAStartThatCameToNothing(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.lived(ExitFailed)
+		c.source.set("", "", errors.New("not found"))
+		c.again()
+		c.waitEnd(20*time.Second, ExitInvalid)
+		c.source.set("run 10s", "1", nil)
+		c.again()
+		c.waitEnd(20*time.Second, ExitFailed)
+		if n := c.sends(); n != 0 {
+			t.Errorf("%d loads were sent", n)
+		}
+	})
+}
+
 // TestSoleVoterRestartsInALivingCluster: nobody has led meanwhile, and still the
 // cluster has never ended.
 func TestSoleVoterRestartsInALivingCluster(t *testing.T) {
@@ -249,4 +293,39 @@ func TestSoleVoterRestartsInALivingCluster(t *testing.T) {
 			t.Errorf("%d fetches, want the first; leader %v", c.source.count(), c.leader())
 		}
 	})
+}
+
+// TestStopWhileARestartedClusterFetches is as at a first start: nothing starts, and
+// the source is not asked again, even where it is followed.
+func TestStopWhileARestartedClusterFetches(t *testing.T) {
+	for name, keep := range map[string]bool{"and leaves": false, "and stays": true} {
+		t.Run(name, func(t *testing.T) {
+			onDisks(t, 3, func(t *testing.T, c *cluster) {
+				c.lived(ExitOK)
+				c.tweak = func(o *Options) { o.KeepAlive, o.Follow = keep, keep }
+				c.source.set("run 20s", "2", nil)
+				c.source.delay = 20 * time.Second
+				c.again()
+				c.within(10*time.Second, "the fetch", func() bool { return c.leader() != nil && c.leader().node.fetching() })
+				began := time.Now()
+				if _, err := c.at(c.place(c.follower())).node.Stop(t.Context(), nil); err != nil || time.Since(began) > time.Second {
+					t.Fatalf("after %s: %v", time.Since(began), err)
+				}
+				if !keep {
+					c.waitEnd(10*time.Second, ExitStopped)
+				}
+				<-time.After(time.Minute)
+				if n, asked := c.sends(), c.source.count(); n != 0 || asked != 2 {
+					t.Errorf("%d loads were sent, the source was asked %d times, want none and once by each of the two starts", n, asked)
+				}
+				if keep {
+					run := c.submit(c.at(0), "run 2s")
+					c.ended(run)
+					if got := c.startsOf(run); got != 3 {
+						t.Errorf("%d nodes started the plan that was posted after that", got)
+					}
+				}
+			})
+		})
+	}
 }

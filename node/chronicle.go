@@ -47,6 +47,13 @@ func (n *Node) tell(before, after *State) {
 			n.tellShares(after, r, d)
 		}
 	}
+	for _, r := range before.Active() {
+		if after.Run(r.ID) == nil && (r.StartAt == 0 || time.Now().Before(n.startOf(r))) {
+			gone := *r
+			gone.Phase, gone.Ended, gone.Ending = PhaseAborted, true, Ending{Reason: "another has taken its place"}
+			n.tellRun(r, &gone)
+		}
+	}
 	if over && after.Leaving() == nil && n.opt.Hooks.Stays != nil {
 		n.opt.Hooks.Stays()
 	}

@@ -117,7 +117,7 @@ func (s *State) apply(c Command) (*State, error) {
 		followed := *c.Follow
 		next.Followed = &followed
 	case c.Reopen != nil:
-		err = next.reopen()
+		err = next.reopen(*c.Reopen)
 	case c.Dissolve != nil:
 		err = next.dissolve(*c.Dissolve)
 	default:
@@ -199,11 +199,16 @@ func (s *State) makeRoom(b BeginRun) error {
 	gone := *replaced
 	gone.Phase, gone.Ended = PhaseAborted, true
 	gone.Ending = Ending{Reason: "replaced by run " + b.Run.ID}
-	if s.Next != nil {
+	switch {
+	case s.Next != nil:
 		s.Last, s.Next = &gone, nil
-		return nil
+	case s.Last != nil && s.Last.Ending.Exit:
+		// It ended beside the replaced one, and is what the nodes leave with should
+		// b fail, too: its record is worth more than that of one that sent nothing.
+		s.Current = nil
+	default:
+		s.Current = &gone
 	}
-	s.Current = &gone
 	return nil
 }
 
@@ -309,11 +314,13 @@ func (s *State) abort(a Abort) error {
 		}
 		ending := a.Ending
 		s.Failure = &ending
-		if ending.ExitCode != ExitStopped { // else nobody knows what the source had
-			s.Followed = &Followed{Revision: a.Revision}
-			if a.Revision == "" {
-				s.Followed.Trouble = ending.Reason
-			}
+		if ending.ExitCode == ExitStopped {
+			s.Followed = nil // nobody knows what the source had: it is no change when it is seen next
+			return nil
+		}
+		s.Followed = &Followed{Revision: a.Revision}
+		if a.Revision == "" {
+			s.Followed.Trouble = ending.Reason
 		}
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 )
@@ -155,6 +156,29 @@ func TestReplaceBeforeTheStart(t *testing.T) {
 	s := afterAll(t, setConfig, begin("r1", ""), begin("r2", "r1"))
 	if s.Current.ID != "r2" || s.Last.ID != "r1" || s.Last.Phase != PhaseAborted || s.Last.Ending.Exit {
 		t.Errorf("current %+v, last %+v", s.Current, s.Last)
+	}
+}
+
+// TestReplacedPostKeepsTheEndingBeforeIt: the run that has ended beside it made
+// the nodes leave, and still does should what has come since fail.
+func TestReplacedPostKeepsTheEndingBeforeIt(t *testing.T) {
+	posted := func(id, replaces string) Command {
+		c := begin(id, replaces)
+		c.BeginRun.Run.Posted = true
+		return c
+	}
+	going := []Command{setConfig, begin("r1", ""), ready("r1"), scheduleAt("r1", 5), posted("r2", ""), finish("r1", true)}
+	for name, until := range map[string][]Command{"distributing": nil, "scheduled": {ready("r2"), scheduleAt("r2", 9)}} {
+		t.Run(name, func(t *testing.T) {
+			s := afterAll(t, slices.Concat(going, until, []Command{posted("r3", "r2"), posted("r4", "r3")})...)
+			if s.Current.ID != "r4" || s.Last.ID != "r1" || s.Leaving() != nil {
+				t.Fatalf("current %s, last %s, leaving %+v", s.Current.ID, s.Last.ID, s.Leaving())
+			}
+			s, err := s.apply(Command{Abort: &Abort{RunID: "r4", Ending: Ending{ExitCode: 102}}})
+			if err != nil || s.Leaving() == nil || *s.Leaving() != s.Run("r1").Ending {
+				t.Errorf("leaving with %+v (%v), want the ending of r1", s.Leaving(), err)
+			}
+		})
 	}
 }
 

@@ -154,7 +154,7 @@ func (n *Node) handOwn(ctx context.Context) {
 			continue
 		}
 		for ctx.Err() == nil {
-			if id, addr := n.leader(); id != "" && n.sendReport(ctx, addr, r) == nil {
+			if id, addr := n.leader(); id != "" && settled(n.sendReport(ctx, addr, r)) {
 				break
 			}
 			sleep(ctx, reportRetry)
@@ -177,7 +177,7 @@ func (l *leader) handOverHeld(ctx context.Context) {
 			if run := s.Run(r.RunID); run == nil || run.Ended {
 				continue
 			}
-			if err := l.n.sendReport(ctx, m.Addr, r); err != nil {
+			if err := l.n.sendReport(ctx, m.Addr, r); !settled(err) {
 				l.n.log.Warn("cannot hand a summary over: "+err.Error(), "member", m.ServerID, "run_id", r.RunID)
 				return
 			}

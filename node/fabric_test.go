@@ -262,6 +262,7 @@ type fakeRunner struct {
 	leased  map[string]time.Time   // run id -> until when it may send
 	settled map[string]Settlement  // run id -> the leader's last word
 	fail    error                  // what a Redivide is answered
+	early   time.Duration          // its part of a run is over so long after the start; 0: with the run
 }
 
 func newFakeRunner() *fakeRunner {
@@ -324,6 +325,9 @@ func (r *fakeRunner) Run(ctx context.Context, run Run, start time.Time, told Tol
 	lasts, drain := checked.Duration, r.drain
 	if _, ends, ok := strings.Cut(r.version[runID], " ends "); ok {
 		lasts, _ = time.ParseDuration(ends)
+	}
+	if r.early > 0 {
+		lasts = r.early
 	}
 	r.mu.Unlock()
 	cause := "done"

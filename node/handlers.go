@@ -131,7 +131,7 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 	if in.ClusterID != n.identity.ClusterID() {
 		return ErrOtherCluster
 	}
-	if in.RunID != "" && (l.looking.Load() || n.machine.State().Leaving() == nil) {
+	if in.RunID != "" && !l.letsGo(in.RunID) {
 		return errStays
 	}
 	if in.RunID != "" {
@@ -144,6 +144,16 @@ func (n *Node) HandleLeave(ctx context.Context, in Leave) error {
 		return nil
 	}
 	return n.remove(in.From, "it left")
+}
+
+// letsGo says whether a member may leave with what it says that it leaves with. One
+// that has not applied yet what was decided since would end with another exit code.
+func (l *leader) letsGo(with string) bool {
+	if l.looking.Load() {
+		return false
+	}
+	s := l.n.machine.State()
+	return s.Leaving() != nil && s.endedBy() == with
 }
 
 // HandleDistribute prepares a config and acknowledges it.
@@ -350,6 +360,16 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 			return Stopped{}, fmt.Errorf("run %s belongs to tenant %q, not %q: %w", r.ID, r.Tenant, *in.Tenant, ErrConflict)
 		}
 	}
+	// A signal ends this process in any case: what was found is there for the next.
+	if l.looking.Load() && len(active) == 0 && in.Tenant == nil && in.Cause != "signal" {
+		if err := l.stopLooking(ctx, in.Cause); err != nil {
+			return Stopped{}, err
+		}
+		if s = l.n.machine.State(); s.Leaving() != nil {
+			return Stopped{}, nil
+		}
+		active = s.Active() // one may have begun meanwhile
+	}
 	switch r := s.StandsBy(); {
 	case r != nil:
 		return l.standDown(ctx, r, in)
@@ -370,7 +390,5 @@ func (l *leader) stopFetching(ctx context.Context, s *State, in StopRequest) err
 	if in.Tenant != nil || !slices.Contains(tasks(s, &l.n.opt), task{kind: taskFetch}) {
 		return nil
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Ending: Ending{
-		ExitCode: ExitStopped, Reason: "ended before there was a run: " + in.Cause, Exit: !l.n.opt.KeepAlive,
-	}}})
+	return l.propose(ctx, Command{Abort: &Abort{Ending: noRun(in.Cause, l.n.opt.KeepAlive)}})
 }

@@ -21,7 +21,8 @@ type leader struct {
 
 	beginning chan struct{} // held, as a lock that a context can give up on, by the one BeginRun at a time: each looks at what it replaces
 
-	looking atomic.Bool // it is not decided yet what becomes of a run that was found
+	looking atomic.Bool   // it is not decided yet what becomes of a run that was found
+	looked  chan struct{} // closed when that has ended
 
 	inherited string // run of a change that the leader before had not got ready, "" for none; follow's alone
 
@@ -33,12 +34,13 @@ type leader struct {
 	departed map[string]bool           // servers that have left in order
 	leftNews chan struct{}             // closed when left grows
 	fetching bool
-	settled  map[string]Settlement // by run id
+	endLook  context.CancelCauseFunc // of what looking may fetch and begin, nil while it is not known whether it may
+	settled  map[string]Settlement   // by run id
 }
 
 // lead is the leader's work, from the barrier on, until ctx ends.
 func (n *Node) lead(ctx context.Context) error {
-	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, settled: map[string]Settlement{}, leftNews: make(chan struct{}), beginning: make(chan struct{}, 1)}
+	l := &leader{n: n, since: time.Now(), acks: map[string]map[string]Ack{}, left: map[string]bool{}, departed: map[string]bool{}, settled: map[string]Settlement{}, leftNews: make(chan struct{}), looked: make(chan struct{}), beginning: make(chan struct{}, 1)}
 	l.crew = newCrew(l)
 	if n.raft != nil {
 		barrier := func() error { return n.raft.raft.Barrier(barrierTimeout).Error() }
@@ -108,6 +110,7 @@ func tasks(s *State, opt *Options) []task {
 	case opt.Source == nil:
 	case s.Current == nil && s.Failure == nil:
 		list = append(list, task{kind: taskFetch})
+	case s.Failure != nil && s.Failure.ExitCode == ExitStopped: // nobody wants what the source has, until a plan is posted
 	case opt.Watch != nil && (s.held(opt.Hold) || opt.Follow && s.Current != nil):
 		list = append(list, task{kind: taskFollow})
 	}

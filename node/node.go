@@ -353,14 +353,6 @@ func (n *Node) measure(ctx context.Context, id, addr string) {
 	}
 }
 
-// endedRun names what ended, for Leave.
-func (n *Node) endedRun() string {
-	if s := n.machine.State(); s.Current != nil {
-		return s.Current.ID
-	}
-	return "startup"
-}
-
 // watchdog ends a node that is alone for too long, and warns of a plan that does not come.
 func (n *Node) watchdog(ctx context.Context) error {
 	alone, late := time.Now(), &lateness{}
@@ -429,17 +421,24 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 	if alone == 0 || n.leading.Load() != nil || s.Leaving() != nil {
 		return nil
 	}
+	var over []*Run
 	for _, r := range s.Active() {
 		if !r.Going() || !r.Participates(n.self) {
 			continue
 		}
-		pl := n.player.find(r.ID)
-		if pl == nil || !pl.ending() {
+		switch pl := n.player.find(r.ID); {
+		case pl != nil && pl.ending():
+			alone = min(alone, time.Since(pl.overAt()))
+		case pl == nil && r.Phase == PhaseStopped: // there is nothing to play
+		default:
 			return nil // armed: the run goes on without a leader
 		}
-		if min(alone, time.Since(pl.overAt())) > verdictTimeout {
-			return n.unknownVerdict(r)
-		}
+		over = append(over, r)
+	}
+	switch {
+	case len(over) > 0 && alone > verdictTimeout:
+		return n.unknownVerdict(over)
+	case len(over) > 0:
 		return nil
 	}
 	if alone > n.opt.FormTimeout {
@@ -448,11 +447,15 @@ func (n *Node) abandoned(alone time.Duration) *Ending {
 	return nil
 }
 
-// unknownVerdict reports this node's part of a run that nobody judges any more.
-func (n *Node) unknownVerdict(r *Run) *Ending {
-	reports, _ := n.reports.of(r.ID)
-	o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}, Alone: true}
-	o.Reports = reports[n.self.ServerID] // and nobody else's: so that results of several nodes can be merged
-	n.hooks.Judge(context.Background(), o)
-	return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + r.ID + " had ended"}
+// unknownVerdict reports this node's part of runs that nobody judges any more.
+func (n *Node) unknownVerdict(runs []*Run) *Ending {
+	last := ""
+	for _, r := range runs {
+		reports, _ := n.reports.of(r.ID)
+		o := Outcome{Run: *r, Config: n.machine.State().Configs[r.Version], Members: map[string]Standing{}, Alone: true}
+		o.Reports = reports[n.self.ServerID] // and nobody else's: so that results of several nodes can be merged
+		n.hooks.Judge(context.Background(), o)
+		last = r.ID
+	}
+	return &Ending{ExitCode: ExitFailure, Reason: "cluster verdict unknown: no leader for " + verdictTimeout.String() + " after this node's part of run " + last + " had ended"}
 }

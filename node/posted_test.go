@@ -121,6 +121,36 @@ func TestFailedPostDoesNotHoldTheNodes(t *testing.T) {
 	})
 }
 
+// TestSecondFailedPostDoesNotHoldTheNodes: the plan on its way is replaced by
+// another after the start-up run has ended, and that one fails.
+func TestSecondFailedPostDoesNotHoldTheNodes(t *testing.T) {
+	virtual(t, 3, func(t *testing.T, c *cluster) {
+		c.source.set("run 3s", "1", nil)
+		c.tweak = func(o *Options) { o.ConfigTimeout = 10 * time.Second }
+		for _, h := range c.startAll() {
+			h.judge.code = ExitFailed
+		}
+		c.waitPhase(20*time.Second, "running")
+		judged := c.onlyRun()
+		c.holdBack("Distribute")
+		first := c.submit(c.hosts[0], "run 60s")
+		c.within(10*time.Second, "the end of the start-up run beside it", func() bool {
+			s := c.hosts[1].node.State()
+			return s.Last != nil && s.Last.ID == judged && s.Current.ID == first
+		})
+		c.submit(c.hosts[1], "run 50s")
+		if body, err := c.leader().node.Result(t.Context()); err != nil || !strings.Contains(string(body), judged) {
+			t.Errorf("the result is %q (%v), want that of %s", body, err, judged)
+		}
+		c.waitEnd(2*time.Minute, ExitFailed)
+		for _, h := range c.hosts {
+			if n := h.events.count("run_aborted"); n != 2 {
+				t.Errorf("%s has told of %d runs that did not start, want both", h.addr, n)
+			}
+		}
+	})
+}
+
 func TestStopWhileFetchingEndsAll(t *testing.T) {
 	virtual(t, 3, func(t *testing.T, c *cluster) {
 		c.source.delay = 20 * time.Second

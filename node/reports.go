@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,6 +30,7 @@ type reports struct {
 	byKey   map[reportKey]Report
 	changed chan struct{} // closed when there is another final one
 	fresh   chan struct{} // closed when there is another one
+	refused map[reportKey]bool
 }
 
 // reportKey names a process and a run. A server id is of one process as long as
@@ -38,7 +41,7 @@ type reportKey struct{ run, server, life string }
 func (r *Report) key() reportKey { return reportKey{r.RunID, r.Of.ServerID, r.Incarnation} }
 
 func newReports(life string) *reports {
-	return &reports{life: life, byKey: map[reportKey]Report{}, changed: make(chan struct{}), fresh: make(chan struct{})}
+	return &reports{life: life, byKey: map[reportKey]Report{}, changed: make(chan struct{}), fresh: make(chan struct{}), refused: map[reportKey]bool{}}
 }
 
 // put keeps r unless a newer or final one of the same process and run is held. It is
@@ -128,10 +131,20 @@ func (h *reports) pick(want func(*Report) bool) ([]Report, <-chan struct{}) {
 	return list, h.fresh
 }
 
+// refuse notes that somebody refuses a report for good, and says whether that is news.
+func (h *reports) refuse(k reportKey) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.refused[k]
+	h.refused[k] = true
+	return !was
+}
+
 // retain forgets the reports of runs that are not kept.
 func (h *reports) retain(keep func(runID string) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	maps.DeleteFunc(h.refused, func(k reportKey, _ bool) bool { return !keep(k.run) })
 	maps.DeleteFunc(h.byKey, func(k reportKey, r Report) bool {
 		if keep(k.run) {
 			return false
@@ -146,28 +159,37 @@ const (
 	reportRetry   = 250 * time.Millisecond
 )
 
+// leadership tells apart who has led: a server id alone does not, for with a
+// disk a leader that restarts keeps it, and knows nothing of what it was told.
+type leadership struct {
+	term uint64
+	id   string
+}
+
 // deliverReports hands this node's own final summaries to whoever leads, again
-// after every change of leader, until the run has ended in the log.
+// in every term, until the run has ended in the log.
 func (n *Node) deliverReports(ctx context.Context) error {
-	acknowledged := map[reportKey]string{} // -> leader that has it
+	acknowledged := map[reportKey]leadership{} // -> of whom has it, or never will
 	for {
 		_, changed := n.reports.of("")
 		s := n.machine.State()
+		term := n.raft.raft.CurrentTerm() // read first: at worst it is that before the leader's, and the report goes twice
 		leader, addr := n.leader()
+		now := leadership{term, leader}
 		waiting := false
 		for _, r := range n.reports.all() {
 			k := r.key()
 			run := s.Run(r.RunID)
-			if !r.Final || !r.Of.sameLife(n.self) || run == nil || run.Ended || acknowledged[k] == leader {
+			if !r.Final || !r.Of.sameLife(n.self) || run == nil || run.Ended || acknowledged[k] == now {
 				continue
 			}
-			if leader == n.self.ServerID || (leader != "" && n.sendReport(ctx, addr, r) == nil) {
-				acknowledged[k] = leader
+			if leader == n.self.ServerID || (leader != "" && settled(n.sendReport(ctx, addr, r))) {
+				acknowledged[k] = now
 				continue
 			}
 			waiting = true
 		}
-		maps.DeleteFunc(acknowledged, func(k reportKey, _ string) bool { return s.Run(k.run) == nil })
+		maps.DeleteFunc(acknowledged, func(k reportKey, _ leadership) bool { return s.Run(k.run) == nil })
 		wait := time.Second // a new leader has to be noticed, too
 		if waiting {
 			wait = reportRetry
@@ -185,9 +207,17 @@ func (n *Node) deliverReports(ctx context.Context) error {
 	}
 }
 
+// settled says whether a report need not be sent again to whom it was sent.
+func settled(err error) bool { return err == nil || errors.Is(err, ErrRefused) }
+
 func (n *Node) sendReport(ctx context.Context, addr string, r Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	r.ClusterID = n.identity.ClusterID()
-	return n.opt.Wire.Upstream.Report(ctx, addr, r)
+	err := n.opt.Wire.Upstream.Report(ctx, addr, r)
+	if errors.Is(err, ErrRefused) && n.reports.refuse(r.key()) {
+		n.log.Warn(fmt.Sprintf("the summary of %s (%d bytes) is refused for good, the run's result is without it: %v", r.Of.NodeID, len(r.Summary), err),
+			"event", "summary_refused", "run_id", r.RunID, "node", r.Of.NodeID, "addr", addr)
+	}
+	return err
 }

@@ -286,6 +286,39 @@ func TestWholeClusterRestartsAfterTheEndOfItsRun(t *testing.T) {
 	})
 }
 
+// TestFinalReportIsBroughtToTheLeaderThatRestarted: it leads under the same server id
+// as before, and what it had been told was in its memory.
+func TestFinalReportIsBroughtToTheLeaderThatRestarted(t *testing.T) {
+	for name, document := range map[string]string{"time": "run 60s", "its iterations": "run 8760h ends 60s"} {
+		t.Run("a run that ends by "+name, func(t *testing.T) {
+			onDisks(t, 2, func(t *testing.T, c *cluster) {
+				c.source.set(document, "1", nil)
+				for i := range c.addrs {
+					c.start(i).runner.early = time.Duration(i) * 5 * time.Second // the second's part
+				}
+				c.waitPhase(20*time.Second, "running")
+				run, before := c.onlyRun(), c.leader()
+				early := c.follower()
+				if c.place(early) != 1 {
+					t.Fatalf("%s leads, want the only voter", before.node.self.NodeID)
+				}
+				c.within(20*time.Second, "the final report of "+early.addr, func() bool {
+					reports, _ := before.node.reports.of(run)
+					return reports.final(early.node.self)
+				})
+				<-time.After(3 * time.Second) // it knows that
+				c.crash(0)
+				c.start(0)
+				c.waitEnd(2*time.Minute, ExitOK)
+				o := c.onlyVerdict()
+				if len(o.Lost) != 1 || o.Lost[0].Life() != before.node.self.Life() {
+					t.Errorf("lost: %+v; want the first life of the leader only", o.Lost)
+				}
+			})
+		})
+	}
+}
+
 // TestFullDiskEndsTheNode, and nobody else.
 func TestFullDiskEndsTheNode(t *testing.T) {
 	onDisks(t, 3, func(t *testing.T, c *cluster) {
