@@ -241,18 +241,20 @@ func TestResultFileIsTriedBeforeTheLoad(t *testing.T) {
 func TestResultFileThroughALink(t *testing.T) {
 	url, _ := target(t)
 	folder := t.TempDir()
-	link, file := filepath.Join(folder, "latest.json"), filepath.Join(folder, "kept", "r.json")
-	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644), os.Symlink(file, link)); err != nil {
+	link, file := filepath.Join(folder, "latest.json"), filepath.Join("kept", "r.json")
+	if err := errors.Join(os.Mkdir(filepath.Join(folder, "kept"), 0o755), os.Symlink(file, link)); err != nil {
 		t.Fatal(err)
 	}
 	environment(t, "RESULT_FILE="+link)
-	if got := run(t.Context(), []string{writePlan(t, url, "200ms")}, io.Discard, io.Discard); got != node.ExitOK {
-		t.Fatalf("exit code %d", got)
-	}
-	to, err := os.Readlink(link)
-	body, err2 := os.ReadFile(file)
-	if err := errors.Join(err, err2); err != nil || to != file || !bytes.Contains(body, []byte(`"requests"`)) {
-		t.Errorf("the link leads to %q, with %d bytes, %v", to, len(body), err)
+	for range 2 { // the first time there is no such file yet
+		if got := run(t.Context(), []string{writePlan(t, url, "200ms")}, io.Discard, io.Discard); got != node.ExitOK {
+			t.Fatalf("exit code %d", got)
+		}
+		to, err := os.Readlink(link)
+		body, err2 := os.ReadFile(filepath.Join(folder, file))
+		if err := errors.Join(err, err2); err != nil || to != file || !bytes.Contains(body, []byte(`"requests"`)) {
+			t.Errorf("the link leads to %q, with %d bytes, %v", to, len(body), err)
+		}
 	}
 }
 

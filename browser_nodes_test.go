@@ -221,7 +221,7 @@ func TestReportOfARunThatGoesOnSaysSo(t *testing.T) {
 	if got := eval[[]string](b, `(p => [p.textContent, p.className])(document.getElementById("phase"))`); !slices.Equal(got, []string{"going on", "pill warn"}) {
 		t.Errorf("the phase is %q, want going on, as a warning", got)
 	}
-	if facts := b.facts(); !slices.Contains(facts, "as it stood 00:04 after the start") || slices.ContainsFunc(facts, func(f string) bool { return strings.HasPrefix(f, "duration") }) {
+	if facts := b.facts(); !slices.Contains(facts, "its first 00:04") || slices.ContainsFunc(facts, func(f string) bool { return strings.HasPrefix(f, "duration") }) {
 		t.Errorf("the head says %q, want as of when it is", facts)
 	}
 	b.wantColumn("thresholds", "verdict", "p95 < 1ms: ✗ failed", "error_rate < 1%: ✓ holds so far")

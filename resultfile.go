@@ -97,12 +97,19 @@ func reportName(result string) string { return strings.TrimSuffix(result, ".json
 // reportSuffix tells reports from results.
 const reportSuffix = ".html"
 
-// linked is what a link points to, if it is one.
+// linked is what a link points to, if it is one, even if that is not there yet.
 func linked(path string) string {
 	if to, err := filepath.EvalSymlinks(path); err == nil {
 		return to
 	}
-	return path
+	to, err := os.Readlink(path)
+	switch {
+	case err != nil:
+		return path
+	case filepath.IsAbs(to):
+		return to
+	}
+	return filepath.Join(filepath.Dir(path), to)
 }
 
 func writeFile(path string, body []byte) error {

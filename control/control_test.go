@@ -349,7 +349,7 @@ func TestConfigRefused(t *testing.T) {
 		{fmt.Errorf("%w: tenant blue runs", ErrConflict), 409, "", `{"error":"conflict: tenant blue runs"}`},
 		{ErrTooLarge, 413, "", `{"error":"plan too large"}`},
 		{fmt.Errorf("%w for 5s", ErrNoLeader), 503, "2", `{"error":"no leader for 5s"}`},
-		{fmt.Errorf("%w: a run is still draining", ErrUnavailable), 503, "2", `{"error":"not now: a run is still draining"}`},
+		{fmt.Errorf("%w: another run is in the way", ErrUnavailable), 503, "2", `{"error":"not now: another run is in the way"}`},
 		{ErrDraining, 503, "2", `{"error":"shutting down"}`},
 		{context.DeadlineExceeded, 503, "2", `{"error":"not done in time: whether it takes effect is not known"}`},
 		{errors.New("disk on fire: password hunter2"), 500, "", `{"error":"internal error, see the node's log"}`},

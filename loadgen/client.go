@@ -119,7 +119,8 @@ type client struct {
 // exchange is one request with its response, or what became of it.
 type exchange struct {
 	begun, sent, ended time.Time     // sent: the first byte, of the first try that sent any; begun if there was none
-	waited             time.Duration // for a connection that others use, before begun
+	waited             time.Duration // for a connection that others use, before anything was sent
+	queued             time.Duration // for another one after that, in a further try
 	status             int
 	header             http.Header
 	err                error
@@ -191,10 +192,20 @@ func (c *client) do(k *errand, to *sink) *exchange {
 	x := &c.last
 	*x = exchange{begun: k.came}
 	for try := 1; ; try++ {
+		came := k.came
+		if try > 1 && c.own == nil {
+			came = time.Now()
+		}
 		g, err := c.granted(k)
-		if try == 1 && c.own == nil {
+		switch {
+		case c.own != nil: // waits for nobody
+		case try == 1:
 			x.begun = time.Now()
-			x.waited = x.begun.Sub(k.came)
+			x.waited = x.begun.Sub(came)
+		case x.wrote:
+			x.queued += time.Since(came)
+		default:
+			x.waited += time.Since(came)
 		}
 		if err != nil {
 			x.unsent(k, err)

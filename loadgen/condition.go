@@ -15,6 +15,7 @@ type condition struct {
 	began      time.Time // the watch of the clocks
 	atFirst    usage     // when sending began
 	atLast     usage     // when lately was asked
+	atSpent    *usage    // when the last iteration was begun, of a run that ends by their number
 	atEnd      *usage    // when sending ended, nil until then
 	processors float64   // that the process may use
 	groups     cgroups
@@ -91,6 +92,13 @@ func (c *condition) end() {
 	c.atEnd = &u
 }
 
+// spend is when there is nothing left to begin. What is under way may send for long,
+// or wait for one answer: the worse of what is until here and until the end counts.
+func (c *condition) spend() {
+	u := c.usage()
+	c.atSpent = &u
+}
+
 // usage is that of now.
 func (c *condition) usage() usage {
 	u := usage{at: time.Now(), cpu: cpuUsed(), throttled: c.groups.throttled()}
@@ -114,16 +122,26 @@ func (c *condition) generator() stats.Generator {
 	if c.atEnd != nil {
 		u = *c.atEnd
 	}
-	wall := max(u.at.Sub(c.atFirst.at), leastJudged)
-	share, periods := throttledShare(c.atFirst.throttled, u.throttled, wall)
+	cpu, throttled, periods := c.upTo(&u)
+	if c.atSpent != nil {
+		most, worst, _ := c.upTo(c.atSpent)
+		cpu, throttled = max(cpu, most), max(throttled, worst)
+	}
 	return stats.Generator{
-		CPUPct:           c.share(u.cpu-c.atFirst.cpu, wall),
-		ThrottledPct:     share,
+		CPUPct:           cpu,
+		ThrottledPct:     throttled,
 		ThrottledPeriods: periods,
 		GCPauseP99:       percentileSince(c.atFirst.waits[gcPause], u.waits[gcPause], 0.99),
 		WakeupP99:        percentileSince(c.atFirst.waits[wakeup], u.waits[wakeup], 0.99),
 		ClockJump:        c.clock.most,
 	}
+}
+
+// upTo are the shares of the time from when sending began, in percent.
+func (c *condition) upTo(u *usage) (cpu, throttled float64, periods int64) {
+	wall := max(u.at.Sub(c.atFirst.at), leastJudged)
+	throttled, periods = throttledShare(c.atFirst.throttled, u.throttled, wall)
+	return c.share(u.cpu-c.atFirst.cpu, wall), throttled, periods
 }
 
 // lately is how the process has fared since it was asked last.

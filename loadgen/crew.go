@@ -358,8 +358,8 @@ func (c *crew) firstArrival(s *stats.Summary) {
 }
 
 // observe notes how the crew is doing.
-func (c *crew) observe(rec *stats.Recorder, g stats.Gauges) {
-	g.At, g.Workers, g.InFlight = c.now(), c.workers.Load(), c.look().waiting
+func (c *crew) observe(rec *stats.Recorder, g stats.Gauges, at time.Duration) {
+	g.At, g.Workers, g.InFlight = at, c.workers.Load(), c.look().waiting
 	rec.Observe(g)
 }
 

@@ -101,6 +101,38 @@ func TestAnAnswerThatIsKnownOutlivesItsNameServer(t *testing.T) {
 	})
 }
 
+// However many hosts there are, and however long their lookups take, so many are
+// under way at most, and so many are remembered.
+func TestLookupsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &nameServer{hangs: true}
+		r := newResolver(plan.DNS{TTL: ttl})
+		r.lookup, r.failed = server.lookup, server.fail
+		for i := range mostHosts + 10 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_, err := r.addresses(ctx, fmt.Sprint("h", i))
+			cancel()
+			if err == nil {
+				t.Fatal("a name was found")
+			}
+		}
+		if got, want := server.counts(), fmt.Sprint(mostHosts, " 0"); got != want {
+			t.Errorf("lookups and failures %s, want %s", got, want)
+		}
+		<-time.After(lookupWait)
+		server.set(false, "127.0.0.1")
+		for i := range 3 * mostHosts { // each takes the place of one that rests
+			if _, err := r.addresses(t.Context(), fmt.Sprint("later", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(r.hosts) != mostHosts {
+			t.Errorf("%d hosts are remembered", len(r.hosts))
+		}
+		r.close()
+	})
+}
+
 func TestANameThatWasNeverFoundIsLookedForByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &nameServer{hangs: true}

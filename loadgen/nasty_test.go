@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,6 +397,31 @@ func TestSendingAgainIsPartOfTheRequest(t *testing.T) {
 			if s.Requests != 2 || s.Reconnects != 1 || s.Service.Max() < hangs || s.Errors[stats.ErrAssertion] != 1 {
 				t.Errorf("%s, %s: %s; service time up to %v, want one that took over %v, and was too slow", client, scheme, counted(s), s.Service.Max(), hangs)
 			}
+		}
+	}
+}
+
+// What waits for a shared connection a second time waits on this side: the target
+// has not had it meanwhile.
+func TestWaitingToSendAgainIsNoServiceTime(t *testing.T) {
+	const hangs, answers = 300 * time.Millisecond, 400 * time.Millisecond
+	for _, client := range []string{"own", "std"} {
+		var n atomic.Int64
+		target := newNasty(nil, func(v visitor) bool {
+			if n.Add(1) == 3 {
+				<-time.After(hangs)
+				return false
+			}
+			<-time.After(answers)
+			return v.say(fine)
+		})
+		s := visit{
+			config: "http: 1.1, connections: 1, timeout: 10s, client: " + client, workers: 2,
+			steps: "[{request: {method: GET, path: /}}]",
+		}.pay(t, "http://"+target.Addr().String())
+		target.end()
+		if most := hangs + answers; s.Requests != 6 || s.Reconnects != 1 || s.Service.Max() < most || s.Service.Max() > most+answers/2 || s.Latency.Max() < most+answers {
+			t.Errorf("%s: %s; service time up to %v, latency to %v, want %v and %v more", client, counted(s), s.Service.Max(), s.Latency.Max(), most, answers)
 		}
 	}
 }

@@ -105,14 +105,26 @@ func (r *resolver) look(host string) (k *known, ended <-chan struct{}, patience 
 }
 
 func (r *resolver) host(name string) *known {
-	k := r.hosts[name]
-	if k == nil {
-		k = &known{}
-		if len(r.hosts) < mostHosts {
-			r.hosts[name] = k
+	if k := r.hosts[name]; k != nil {
+		return k
+	}
+	if len(r.hosts) >= mostHosts && !r.forget() {
+		return &known{err: fmt.Errorf("look up %s: %d lookups are under way already", name, mostHosts), until: time.Now().Add(lookupPause)}
+	}
+	k := &known{}
+	r.hosts[name] = k
+	return k
+}
+
+// forget makes room for a host; it is false if all of them are being looked up.
+func (r *resolver) forget() bool {
+	for name, k := range r.hosts { // in no order
+		if k.ended == nil {
+			delete(r.hosts, name)
+			return true
 		}
 	}
-	return k
+	return false
 }
 
 // patience is for how long the lookup under way is worth waiting for: until its

@@ -220,20 +220,23 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 	case <-done:
 		return
 	}
-	tick, ends := time.NewTicker(liveEvery), c.starts.Done()
+	tick, spent, ends := time.NewTicker(liveEvery), (<-chan struct{})(c.spent), c.starts.Done()
 	defer tick.Stop()
-	show := func(g stats.Gauges) {
-		c.observe(r.rec, g)
+	show := func(g stats.Gauges, at time.Duration) {
+		c.observe(r.rec, g, at)
 		if live != nil {
 			live(r.snapshot(c, false))
 		}
 	}
 	r.health.begin()
-	show(stats.Gauges{})
+	show(stats.Gauges{}, c.now())
 	for {
 		select {
 		case <-tick.C:
-			show(r.health.lately())
+			show(r.health.lately(), c.now()-liveEvery/2) // of the second that is over
+		case <-spent:
+			r.health.spend()
+			spent = nil
 		case <-ends:
 			r.health.end()
 			ends = nil

@@ -236,7 +236,7 @@ func (u *user) attempt(ctx context.Context, st *step) (sm stats.Sample, ended, d
 			u.interrupted(st, x)
 			return sm, x.ended, x.ended, false
 		}
-		if c.hops == 0 {
+		if held -= x.queued; c.hops == 0 {
 			first = x.sent
 		} else {
 			held -= x.waited
@@ -335,8 +335,8 @@ func (u *user) interrupted(st *step, x *exchange) {
 func (u *user) sample(st *step, x *exchange) stats.Sample {
 	return stats.Sample{
 		Step:     st.index,
-		At:       x.sent.Sub(u.base),
-		Service:  x.ended.Sub(x.sent),
+		At:       x.sent.Add(x.queued).Sub(u.base), // so that it is over at the end
+		Service:  x.ended.Sub(x.sent) - x.queued,
 		Status:   x.status,
 		NewConn:  x.newConn,
 		BytesIn:  x.in,

@@ -284,6 +284,9 @@ func TestIterationsOfRequestsAreNumberedByThemselves(t *testing.T) {
 			load := "model: rps, target: 20, unit: requests, maxWorkers: 50"
 			s := newShift(t, planOf(t, "duration: 10s", load), Share{}, player{requests: 3, takes: takes})
 			s.crew.run(t.Context())
+			if len(s.numbers) < 60 {
+				t.Fatalf("%v: only %d iterations", takes, len(s.numbers))
+			}
 			for k, n := range s.numbers {
 				if n != int64(k) {
 					t.Fatalf("%v: the numbers of iterations are %v", takes, s.numbers)

@@ -341,6 +341,9 @@ func (l *leader) submit(ctx context.Context, document []byte, from Member) (Subm
 	if errors.Is(err, ErrRefused) {
 		return Submitted{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	if errors.Is(err, errPhase) && l.n.machine.State().Leaving() != nil {
+		return Submitted{}, fmt.Errorf("the cluster is leaving: %w", ErrNoLeader)
+	}
 	if errors.Is(err, errPhase) {
 		return Submitted{}, fmt.Errorf("%w: %v", ErrBusy, err) // not %w: whoever posts shall come back, and has no conflict
 	}

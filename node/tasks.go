@@ -132,7 +132,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, from o
 	case l.beginning <- struct{}{}:
 		defer func() { <-l.beginning }()
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return "", fmt.Errorf("another run is being begun: %w", errPhase)
 	}
 	seed := rand.Int64()
 	if checked.Seed != nil {

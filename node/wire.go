@@ -35,7 +35,7 @@ var (
 	// ErrUnauthenticated: token or certificate was not accepted.
 	ErrUnauthenticated = errors.New("unauthenticated")
 	// ErrBusy: what is in the way passes by itself, so that asking again later helps.
-	ErrBusy = errors.New("a run is still draining")
+	ErrBusy = errors.New("another run is in the way")
 	// ErrNoLeader: no leader was known within the time allowed.
 	ErrNoLeader = errors.New("no leader")
 )

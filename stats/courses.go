@@ -1,10 +1,6 @@
 package stats
 
-import (
-	"slices"
-
-	"volley/plan"
-)
+import "slices"
 
 // CourseResult is the course over time of what a threshold over last DURATION looks
 // at and the series does not tell (see Part): one node's, so that merging its
@@ -61,19 +57,12 @@ func (b *restorer) courses(rows []CourseResult) (out []Part) {
 	return out
 }
 
-// judgeable is whether a condition can be judged on results of one run that have
-// been merged to a summary: what it looks at over time has to be in each of those
-// that have sent something.
-func judgeable(merged *Summary, results []*Result) func(*plan.Condition) bool {
-	return func(c *plan.Condition) bool {
-		if replayable(c) {
-			return true
-		}
-		lacking := func(r *Result) bool {
-			return r.Requests+r.Completed > 0 && !slices.ContainsFunc(r.Courses, func(of CourseResult) bool {
-				return partKey{of.Step, of.Scenario, of.Of}.serves(c)
-			})
-		}
-		return merged.seriesFor(c) != nil && !slices.ContainsFunc(results, lacking)
-	}
+// toldByAll is whether each of a run's results that have sent something has a part's
+// course: else what they come to together is not all there was.
+func toldByAll(k partKey, results []*Result) bool {
+	return !slices.ContainsFunc(results, func(r *Result) bool {
+		return r.Requests+r.Completed > 0 && !slices.ContainsFunc(r.Courses, func(c CourseResult) bool {
+			return k == partKey{c.Step, c.Scenario, c.Of}
+		})
+	})
 }

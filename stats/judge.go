@@ -17,7 +17,7 @@ import (
 // Result.Thresholds, and the run's exit code is 99 if Held says no. In a
 // cluster the summaries are the merged ones. A Judge that has observed nothing,
 // because only final reports are there, replays the run from their series and
-// parts: see Replayable for what reports without parts cannot tell.
+// parts: see replayable for what reports without parts cannot tell.
 //
 // A threshold on the whole run is judged by the final summary; before that it
 // only tells since when it has been failing, and aborts. One over last DURATION

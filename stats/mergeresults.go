@@ -14,9 +14,9 @@ import (
 // their rates add up. Those of several runs are taken for one after the other:
 // their durations add up, so that rates are the mean of theirs, and there is no
 // series, as they have no time in common. The thresholds are judged on what comes
-// out; one over last DURATION that needs more than the series (see Replayable),
-// or that is of several runs, has failed if it failed in any of them. A single
-// result keeps its verdicts. It is an error if there is none, if two differ in
+// out. One over last DURATION that is of several runs has failed if it failed in
+// any of them; one that needs more than the series has not held if a result of the
+// run tells nothing of its course (see Courses). A single result keeps its verdicts. It is an error if there is none, if two differ in
 // config version, if a node of a run is in two of them, or if one contradicts
 // itself.
 func MergeResults(results ...*Result) (*Result, error) {
@@ -116,6 +116,7 @@ func mergeRun(parts []*Result) (*mergedRun, error) {
 	if m.summary, err = Merge(summaries...); err != nil {
 		return nil, err
 	}
+	m.summary.Parts = slices.DeleteFunc(m.summary.Parts, func(p Part) bool { return !toldByAll(p.partKey, parts) })
 	for _, r := range parts {
 		m.tasks, m.part = max(m.tasks, r.Tasks), m.part || r.Part
 	}
@@ -127,7 +128,7 @@ func mergeRun(parts []*Result) (*mergedRun, error) {
 		for _, r := range parts {
 			before = append(before, r.Thresholds...)
 		}
-		m.thresholds = judgeAgain(m.summary, before, judgeable(m.summary, parts), unjudged)
+		m.thresholds = judgeAgain(m.summary, before, func(c *plan.Condition) bool { return replayable(c) || m.summary.seriesFor(c) != nil }, unjudged)
 	}
 	return m, nil
 }
@@ -189,7 +190,7 @@ func (m *mergedRun) result() (*Result, error) {
 	if out.apart = m.apart; m.apart > 0 {
 		out.StartSpreadMs, out.StartSpreadBoundMs = nil, 0 // each one's skew is from a start of its own
 	}
-	out.Plan, out.Thresholds, out.Shares, out.Courses = m.plan, m.thresholds, m.shares, newCourses(m.summary.Parts)
+	out.Plan, out.Thresholds, out.Shares = m.plan, m.thresholds, m.shares
 	if len(m.ids) > 1 {
 		out.Runs = m.ids
 	}

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,12 +48,14 @@ func (t Tone) style() style {
 
 // whose says whose figures these are, and whose are missing.
 func (r *Result) whose() Note {
-	var silent []string
-	names := map[string]bool{} // one that was restarted has two lines
+	names := map[string]bool{} // and whether it has told something: one that was restarted has two lines
 	for _, n := range r.Nodes {
-		names[n.NodeID] = true
-		if !n.Complete && n.Requests == 0 && n.Reason != StillGoing {
-			silent = append(silent, short(n.NodeID))
+		names[n.NodeID] = names[n.NodeID] || n.Complete || n.Requests > 0 || n.Reason == StillGoing
+	}
+	var silent []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !names[name] {
+			silent = append(silent, short(name))
 		}
 	}
 	n := Note{About: "figures", Tone: ToneNone}
@@ -61,7 +64,7 @@ func (r *Result) whose() Note {
 		n.Text = "all figures are those of node " + short(r.Nodes[0].NodeID) + " alone"
 	case len(silent) > 0:
 		n.Tone = ToneBad
-		n.Text = fmt.Sprintf("all figures are totals of %d of %d nodes, without anything from %s", len(r.Nodes)-len(silent), len(r.Nodes), cut(strings.Join(silent, ", "), 80))
+		n.Text = fmt.Sprintf("all figures are totals of %d of %d nodes, without anything from %s", len(names)-len(silent), len(names), cut(strings.Join(silent, ", "), 80))
 	case len(r.Runs) > 0:
 		n.Text = "counts and percentiles are those of all runs together, rates the mean of them"
 	case len(names) == 1:
@@ -106,27 +109,27 @@ func (r *Result) dropsText() string {
 
 // notesOfCover are of what is not in the figures, or not in all of them.
 func (r *Result) notesOfCover() (notes []Note) {
-	warn := func(about, text string) { notes = append(notes, Note{about, text, ToneWarn}) }
+	note := func(about, text string) { notes = append(notes, Note{about, text, ToneWarn}) }
 	switch {
 	case r.PercentileSource == "":
 	case r.PercentileSource == "sampled":
-		warn("percentiles", fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct))
+		note("percentiles", fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct))
 	case r.Latency.Min != nil:
-		warn("percentiles", "off on some nodes: what is here is of those that record them")
+		note("percentiles", "off on some nodes: what is here is of those that record them")
 	default:
-		warn("percentiles", clean(r.PercentileSource))
+		note("percentiles", clean(r.PercentileSource))
 	}
 	if n := r.Latency.Over1h + r.ServiceTime.Over1h + r.Iteration.Over1h; n > 0 {
-		warn("over an hour", fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n))
+		note("over an hour", fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n))
 	}
 	if n := r.RowsSkipped; n > 0 {
-		warn("data rows", fmt.Sprintf("%d skipped: nodes that are lost may have used them", n))
+		note("data rows", fmt.Sprintf("%d skipped: nodes that are lost may have used them", n))
 	}
 	if n := r.FoldedLabels; n > 0 {
-		warn("labels", fmt.Sprintf("%d steps and scenarios are counted together as other", n))
+		note("labels", fmt.Sprintf("%d steps and scenarios are counted together as other", n))
 	}
 	if at := r.MemorySavingSinceS; at > 0 {
-		warn("memory", "short since "+seconds(at)+": from then on no new labels and no phases")
+		note("memory", "short since "+seconds(at)+": from then on no new labels and no phases")
 	}
 	return notes
 }

@@ -202,6 +202,33 @@ func TestMergedThresholds(t *testing.T) {
 	}
 }
 
+// Merging some results first changes nothing, nor does it hide that one of them tells
+// nothing of a window.
+func TestMergingInSteps(t *testing.T) {
+	part := func(n int) *Result { return written(t, partOf(t, n, 3), ScopeNode, tooMany, enough) }
+	merge := func(results ...*Result) *Result {
+		t.Helper()
+		m, err := MergeResults(results...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reread(t, m)
+	}
+	stepwise, once := merge(merge(part(0), part(1)), part(2)), merge(part(0), part(1), part(2))
+	for i := range once.Thresholds {
+		if show(stepwise.Thresholds[i]) != show(once.Thresholds[i]) || once.Thresholds[i].OK != (i == 1) {
+			t.Errorf("%s: in steps %s, at once %s", once.Thresholds[i].Expr, show(stepwise.Thresholds[i]), show(once.Thresholds[i]))
+		}
+	}
+	mute := part(1)
+	mute.Courses = nil
+	for _, row := range merge(merge(part(0), mute), part(2)).Thresholds {
+		if row.OK || row.Value != nil {
+			t.Errorf("without a part's course %s is %s", row.Expr, show(row))
+		}
+	}
+}
+
 // Repeated runs are no nodes of one run: what is per second is that of each.
 func TestRepeatedRunsAreAveraged(t *testing.T) {
 	const rps, count, short, window = "rps < 150", "errors < 150", "errors > 50 over last 5s", "step(buy).p95 < 5s over last 3s"

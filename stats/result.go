@@ -109,7 +109,7 @@ type Result struct {
 	Scenarios  []ScenarioResult  `json:"scenarios,omitempty"`
 	Stages     []StageResult     `json:"stages,omitempty"`
 	Series     []SeriesPoint     `json:"series"`
-	Courses    []CourseResult    `json:"courses,omitempty"` // where results of this run may be merged: of one node, of some
+	Courses    []CourseResult    `json:"courses,omitempty"` // of a run that has ended
 	Slowest    []SlowRequest     `json:"slowest"`
 	Thresholds []ThresholdResult `json:"thresholds"`
 	Generator  GeneratorResult   `json:"generator"`
@@ -314,7 +314,7 @@ func NewResult(s *Summary, scope Scope, nodes []NodeResult) (*Result, error) {
 	}
 	r.StartSpreadMs, r.StartSpreadBoundMs = startSpread(nodes)
 	r.addDetail(s)
-	if scope == ScopeNode && s.Ended {
+	if s.Ended {
 		r.Courses = newCourses(s.Parts)
 	}
 	if s.StoppedBy != "" {

@@ -18,6 +18,10 @@ func TestHeadlineNamesWhoHasReportedNothing(t *testing.T) {
 	if got := r.whose().Text; got != "all figures are totals of 2 nodes" {
 		t.Errorf("%q", got)
 	}
+	r.Nodes[1] = NodeResult{NodeID: "b", Reason: "it was lost and has reported nothing"} // its first process
+	if got := r.whose(); got.Text != "all figures are totals of 2 nodes" || got.Tone != ToneNone {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestRunsThatEndedEarlyTogetherSaySo(t *testing.T) {

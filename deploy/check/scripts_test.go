@@ -177,7 +177,7 @@ func TestCloudInitRunsOnce(t *testing.T) {
 	files, commands := cloudInit(t)
 	unit := files["/etc/systemd/system/volley.service"]
 	for _, want := range []string{
-		"ConditionPathExists=!/var/lib/volley/ended\n", "RestartPreventExitStatus=1 99 102 104 105\n", "ExecStartPre=/bin/sh -c '/bin/sh /var/lib/volley/prepare.sh || exit 75'\n",
+		"ConditionPathExists=!/var/lib/volley/ended\n", "Restart=on-failure\n", "RestartSec=10\n", "RestartPreventExitStatus=1 99 102 104 105\n", "ExecStartPre=/bin/sh -c '/bin/sh /var/lib/volley/prepare.sh || exit 75'\n",
 		"--network=host", "--read-only", "--cap-drop=ALL",
 	} {
 		if !strings.Contains(unit, want) {

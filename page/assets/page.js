@@ -107,7 +107,7 @@ function head(c, r, run, elapsed) {
   if (r && r.started_at > "0002") facts.push("started " + r.started_at.replace("T", " ").replace(/\.\d+/, ""));
   const planned = run ? run.planned_duration_s : r ? r.duration_s : 0, endless = planned > 1e7;
   if (elapsed !== null) facts.push(clock(elapsed) + (endless ? "" : " of " + clock(planned)));
-  else if (phase === "going on") facts.push(`as it stood ${clock(planned)} after the start`);
+  else if (phase === "going on") facts.push(`its first ${clock(planned)}`);
   else if (planned && !endless) facts.push("duration " + clock(planned));
   if (r && r.warmup_s) facts.push(`the first ${clock(r.warmup_s)} warm-up, not counted`);
   if (r && r.stopped) facts.push(`ended after ${clock(r.stopped.after_s)}: ${r.stopped.cause}`);
