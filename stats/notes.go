@@ -109,27 +109,27 @@ func (r *Result) dropsText() string {
 
 // notesOfCover are of what is not in the figures, or not in all of them.
 func (r *Result) notesOfCover() (notes []Note) {
-	note := func(about, text string) { notes = append(notes, Note{about, text, ToneWarn}) }
+	caution := func(about, text string) { notes = append(notes, Note{about, text, ToneWarn}) }
 	switch {
 	case r.PercentileSource == "":
 	case r.PercentileSource == "sampled":
-		note("percentiles", fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct))
+		caution("percentiles", fmt.Sprintf("sampled: of %d %% of requests and iterations, counts are of all", r.SamplePct))
 	case r.Latency.Min != nil:
-		note("percentiles", "off on some nodes: what is here is of those that record them")
+		caution("percentiles", "off on some nodes: what is here is of those that record them")
 	default:
-		note("percentiles", clean(r.PercentileSource))
+		caution("percentiles", clean(r.PercentileSource))
 	}
 	if n := r.Latency.Over1h + r.ServiceTime.Over1h + r.Iteration.Over1h; n > 0 {
-		note("over an hour", fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n))
+		caution("over an hour", fmt.Sprintf("%d samples are longer than 1 h: percentiles among them read 1 h, max is exact", n))
 	}
 	if n := r.RowsSkipped; n > 0 {
-		note("data rows", fmt.Sprintf("%d skipped: nodes that are lost may have used them", n))
+		caution("data rows", fmt.Sprintf("%d skipped: nodes that are lost may have used them", n))
 	}
 	if n := r.FoldedLabels; n > 0 {
-		note("labels", fmt.Sprintf("%d steps and scenarios are counted together as other", n))
+		caution("labels", fmt.Sprintf("%d steps and scenarios are counted together as other", n))
 	}
 	if at := r.MemorySavingSinceS; at > 0 {
-		note("memory", "short since "+seconds(at)+": from then on no new labels and no phases")
+		caution("memory", "short since "+seconds(at)+": from then on no new labels and no phases")
 	}
 	return notes
 }
