@@ -68,8 +68,11 @@ func (n *Node) tellRun(was, r *Run) {
 		n.tellReady(was, log)
 		log.Info("start decided", "event", "run_scheduled", "start_at", r.Start().UTC().Format(time.RFC3339Nano), "clock", r.Clock, "participants", len(r.Participants))
 	case r.Phase == PhaseStopped && !r.Ended:
-		log.Warn("the run ends early: "+r.StopCause, "event", "run_stopped", "cause", r.StopCause)
+		tellStopped(r, log)
 	case r.Phase == PhaseFinished, r.Phase == PhaseStopped:
+		if was != nil && was.Phase != r.Phase && r.Phase == PhaseStopped { // both were applied together
+			tellStopped(r, log)
+		}
 		log.Info("the run is over: "+r.Ending.Reason, "event", "run_finished", "exit_code", r.Ending.ExitCode)
 	case r.Phase == PhaseAborted && r.Ending.ExitCode == ExitOK:
 		log.Info("the run will not start: "+r.Ending.Reason, "event", "run_aborted")
@@ -78,6 +81,10 @@ func (n *Node) tellRun(was, r *Run) {
 	case r.Phase == PhaseAborted:
 		log.Error("the run is aborted: "+r.Ending.Reason, "event", "run_aborted", "exit_code", r.Ending.ExitCode)
 	}
+}
+
+func tellStopped(r *Run, log *slog.Logger) {
+	log.Warn("the run ends early: "+r.StopCause, "event", "run_stopped", "cause", r.StopCause)
 }
 
 // refused says that this node has told of it as an error already: the plan is invalid.
