@@ -144,6 +144,9 @@ func (c *condition) upTo(u *usage) (cpu, throttled float64, periods int64) {
 	return c.share(u.cpu-c.atFirst.cpu, wall), throttled, periods
 }
 
+// unseen is for how long nobody has asked for what lately tells.
+func (c *condition) unseen() time.Duration { return time.Since(c.atLast.at) }
+
 // lately is how the process has fared since it was asked last.
 func (c *condition) lately() stats.Gauges {
 	u := c.usage()

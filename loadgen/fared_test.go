@@ -49,3 +49,34 @@ scenarios: [{name: s, steps: [{name: get, request: {method: GET, path: /}}]}]
 		}
 	}
 }
+
+// TestASecondsLoadIsInThatSecond: what a process used is of the second in which it
+// used it, the last one included.
+func TestASecondsLoadIsInThatSecond(t *testing.T) {
+	for call, second := range map[int64]int{5: 0, 26: 2, 48: 4} { // of ten a second
+		var calls atomic.Int64
+		w := &world{serve: func(http.ResponseWriter, *http.Request) {
+			if calls.Add(1) == call {
+				for until := cpuTime(t) + 300*time.Millisecond; cpuTime(t) < until && !t.Failed(); {
+				}
+			}
+		}}
+		o := w.play(t, job("r", `version: "1.0"
+config: {baseUrl: 'http://target', duration: 5s}
+load: {model: rps, target: 10}
+scenarios: [{name: s, steps: [{name: get, request: {method: GET, path: /}}]}]
+`, ""))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		points := o.Series.Points
+		for i := range points {
+			if points[i].CPUPct > points[second].CPUPct {
+				t.Errorf("call %d: second %d took %.1f %%, second %d %.1f %%", call, i, points[i].CPUPct, second, points[second].CPUPct)
+			}
+		}
+		if len(points) != 5 || points[second].CPUPct < 10 {
+			t.Errorf("call %d: %d points, second %d took %.1f %%", call, len(points), second, points[second].CPUPct)
+		}
+	}
+}

@@ -238,6 +238,9 @@ func (r *run) report(c *crew, done <-chan struct{}, live func(*stats.Summary)) {
 			r.health.spend()
 			spent = nil
 		case <-ends:
+			if r.health.unseen() > liveEvery/2 { // the last second, or most of it: its tick comes too late
+				c.observe(r.rec, r.health.lately(), c.now()-liveEvery/2)
+			}
 			r.health.end()
 			ends = nil
 		case <-done:
