@@ -57,21 +57,6 @@ func wantSeries(t *testing.T, got map[string]string, want string) {
 	}
 }
 
-// Ten runs are kept, none of them with what grows with its length.
-func TestMetricsKeepNoCourse(t *testing.T) {
-	m := newTestMetrics(t)
-	s := fullSummary()
-	m.SetSummary(s)
-	for _, kept := range m.Loads() {
-		if len(s.Parts) == 0 || len(s.Series.Points) == 0 || len(kept.Parts)+len(kept.Series.Points)+len(kept.Slowest)+len(kept.Stages) > 0 {
-			t.Errorf("of %d parts %d are kept, of %d points %d", len(s.Parts), len(kept.Parts), len(s.Series.Points), len(kept.Series.Points))
-		}
-	}
-	if len(m.Loads()) != 1 {
-		t.Errorf("%d runs are kept", len(m.Loads()))
-	}
-}
-
 func TestMetricsOfARun(t *testing.T) {
 	m := newTestMetrics(t)
 	s := nodeSummary("a", 100, 7)
