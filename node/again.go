@@ -14,6 +14,8 @@ const howAgain = "to run again, store another revision of the plan, empty CLUSTE
 // Reopen is what the first leader of a cluster that was started again commits
 // when what it has found is over, and the nodes do not leave with that; or leave
 // with the ending of a run that was found, not with why a start since came to nothing.
+// A run that begins instead, or why there is none, does so itself: should the leader
+// be lost in between, the next one would find neither what was there nor what came of it.
 type Reopen struct {
 	Leave string `json:"leave,omitempty"` // the run; "" for none
 }
@@ -93,10 +95,7 @@ func (l *leader) again(ctx context.Context) error {
 		return l.noneAgain(ctx, finding{config: c, err: err})
 	}
 	if c, err = l.bundle(ctx, c, checked.Files); err == nil {
-		if err := l.reopen(ctx, Reopen{}); err != nil {
-			return err
-		}
-		if err = l.beginAgain(ctx, c, checked); err == nil {
+		if err = l.beginFetched(ctx, c, checked, fromRestart); err == nil {
 			return nil
 		}
 	}
@@ -104,14 +103,6 @@ func (l *leader) again(ctx context.Context) error {
 		return err
 	}
 	return l.noneAgain(ctx, finding{config: c, err: err})
-}
-
-func (l *leader) beginAgain(ctx context.Context, c Config, checked Checked) error {
-	_, err := l.beginRun(ctx, c, checked, fromRestart)
-	if errors.Is(err, errNotWanted) {
-		return nil
-	}
-	return err
 }
 
 // stand leaves what was found as it is: the nodes go with its verdict, or wait.
@@ -135,18 +126,17 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 // noneAgain deals with a source that has no plan to run: as at a first start, but
 // nodes that were to stay up stay up.
 func (l *leader) noneAgain(ctx context.Context, f finding) error {
-	stay := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
-	if err := l.reopen(ctx, Reopen{}); err != nil {
-		return err
-	}
-	if stay {
+	if l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil {
+		if err := l.reopen(ctx, Reopen{}); err != nil {
+			return err
+		}
 		return l.adopt(ctx, f)
 	}
 	code := ExitInvalid
 	if errors.Is(f.err, ErrEngine) {
 		code = ExitFailure
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
+	return l.propose(ctx, Command{Abort: &Abort{Reopen: true, Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
 func (l *leader) reopen(ctx context.Context, o Reopen) error {
@@ -201,10 +191,7 @@ func noRun(cause string, stays bool) Ending {
 
 // noneWanted ends what was found as a stop at a first start does, unless a run has begun.
 func (l *leader) noneWanted(ctx context.Context, ending Ending) error {
-	if err := l.reopen(ctx, Reopen{}); err != nil {
-		return err
-	}
-	err := l.propose(ctx, Command{Abort: &Abort{Ending: ending}})
+	err := l.propose(ctx, Command{Abort: &Abort{Reopen: true, Ending: ending}})
 	if errors.Is(err, errPhase) {
 		return nil
 	}

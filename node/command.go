@@ -31,6 +31,7 @@ type Command struct {
 type BeginRun struct {
 	Run      Run    `json:"run"`
 	Replaces string `json:"replaces"`
+	Reopen   bool   `json:"reopen,omitempty"` // what is over, and the nodes would leave with, comes first: see Reopen
 }
 
 // Ready records that every expected node has acknowledged the config.
@@ -67,6 +68,7 @@ type Abort struct {
 	RunID    string `json:"run_id"`
 	Ending   Ending `json:"ending"`
 	Revision string `json:"revision"` // of the source that failed, without a RunID
+	Reopen   bool   `json:"reopen,omitempty"`
 }
 
 // FinishRun ends a run whose result has been judged.
@@ -143,6 +145,11 @@ func (s *State) beginRun(b BeginRun) error {
 	}
 	if _, ok := s.Configs[b.Run.Version]; !ok {
 		return fmt.Errorf("begin run %s: config %s is not in the log: %w", b.Run.ID, b.Run.Version, errPhase)
+	}
+	if b.Reopen {
+		if err := s.reopen(Reopen{}); err != nil {
+			return fmt.Errorf("begin run %s: %w", b.Run.ID, err)
+		}
 	}
 	if s.Leaving() != nil {
 		return fmt.Errorf("begin run %s: the cluster is leaving: %w", b.Run.ID, errPhase)
@@ -309,6 +316,11 @@ func (s *State) dissolve(d Dissolve) error {
 
 func (s *State) abort(a Abort) error {
 	if a.RunID == "" {
+		if a.Reopen && s.over() {
+			if err := s.reopen(Reopen{}); err != nil {
+				return err
+			}
+		}
 		if len(s.Active()) > 0 || s.Leaving() != nil {
 			return fmt.Errorf("abort without a run: %w", errPhase)
 		}
