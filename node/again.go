@@ -25,6 +25,9 @@ func (s *State) reopen(o Reopen) error {
 		return fmt.Errorf("reopen: a run is in hand, or there was none: %w", errPhase)
 	}
 	s.Failure = nil
+	if s.Forgotten != nil {
+		s.Followed, s.Forgotten = s.Forgotten.Followed, nil
+	}
 	for _, slot := range []**Run{&s.Current, &s.Last, &s.Rested} {
 		if *slot == nil || (*slot).Ending.Exit == ((*slot).ID == o.Leave) {
 			continue
@@ -61,13 +64,17 @@ func (s *State) verdict() *Run {
 	return nil
 }
 
-// answers says whether the run that has ended is of this revision of the
-// source; a posted one came after the revision that was dealt with last.
+// answers says whether the run that has ended is of this revision of the source; a
+// posted one came after the revision that was dealt with last while there were runs.
 func (s *State) answers(r *Run, revision string) bool {
 	if r == nil || revision == "" {
 		return false
 	}
-	return r.Revision == revision || r.Revision == "" && s.Followed != nil && s.Followed.Revision == revision
+	dealt := s.Followed
+	if s.Forgotten != nil {
+		dealt = s.Forgotten.Followed
+	}
+	return r.Revision == revision || r.Revision == "" && dealt != nil && dealt.Revision == revision
 }
 
 // again is what the first leader of a cluster does that was started again: what

@@ -116,8 +116,7 @@ func (s *State) apply(c Command) (*State, error) {
 	case c.StandDown != nil:
 		err = next.changeRested(c.StandDown.RunID, func(r *Run) { r.StoodDown = true })
 	case c.Follow != nil:
-		followed := *c.Follow
-		next.Followed = &followed
+		next.follow(*c.Follow)
 	case c.Reopen != nil:
 		err = next.reopen(*c.Reopen)
 	case c.Dissolve != nil:
@@ -183,6 +182,16 @@ func (s *State) begun(run *Run) {
 		s.Followed = &Followed{Revision: run.Revision}
 	case before != nil:
 		s.Followed = &Followed{Revision: before.Revision, Trouble: before.Trouble}
+	}
+	if s.Followed != nil && s.Followed.Revision != "" {
+		s.Forgotten = nil // else a posted run came after what was forgotten
+	}
+}
+
+func (s *State) follow(f Followed) {
+	s.Followed = &f
+	if s.Failure == nil && f.Revision != "" {
+		s.Forgotten = nil
 	}
 }
 
@@ -326,6 +335,9 @@ func (s *State) abort(a Abort) error {
 		}
 		ending := a.Ending
 		s.Failure = &ending
+		if s.Forgotten == nil {
+			s.Forgotten = &Forgotten{s.Followed}
+		}
 		if ending.ExitCode == ExitStopped {
 			s.Followed = nil // nobody knows what the source had: it is no change when it is seen next
 			return nil
