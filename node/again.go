@@ -112,9 +112,16 @@ func (l *leader) again(ctx context.Context) error {
 	return l.noneAgain(ctx, finding{config: c, err: err})
 }
 
+// stays says whether the nodes stay up whatever comes of this start: they were to
+// before, too, and not only for a start that was held.
+func (l *leader) stays(s *State) bool {
+	return l.n.opt.KeepAlive || s.Current != nil && s.Leaving() == nil && !s.held(true)
+}
+
 // stand leaves what was found as it is: the nodes go with its verdict, or wait.
 func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
-	waits := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	s := l.n.machine.State()
+	waits := l.stays(s) || run.KeepAlive && s.Leaving() == nil
 	then := "leaving with its verdict"
 	if waits {
 		then = "waiting"
@@ -124,7 +131,7 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 	switch {
 	case waits:
 		return l.reopen(ctx, Reopen{})
-	case l.n.machine.State().Failure != nil:
+	case s.Failure != nil, s.Leaving() == nil:
 		return l.reopen(ctx, Reopen{Leave: run.ID})
 	}
 	return nil
@@ -133,7 +140,7 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 // noneAgain deals with a source that has no plan to run: as at a first start, but
 // nodes that were to stay up stay up.
 func (l *leader) noneAgain(ctx context.Context, f finding) error {
-	if l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil {
+	if l.stays(l.n.machine.State()) {
 		if err := l.reopen(ctx, Reopen{}); err != nil {
 			return err
 		}
@@ -167,7 +174,7 @@ func (l *leader) look(ctx context.Context) {
 	l.mu.Lock()
 	l.endLook = end
 	l.mu.Unlock()
-	stays := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	stays := l.stays(l.n.machine.State())
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
 		err := l.again(search)
 		if stopped := (*unwanted)(nil); errors.As(context.Cause(search), &stopped) {

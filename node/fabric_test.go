@@ -275,7 +275,7 @@ func (r *fakeRunner) Prepare(ctx context.Context, runID string, c Config, copies
 	r.mu.Lock()
 	prepares := r.prepares
 	r.mu.Unlock()
-	if !sleep(ctx, prepares) {
+	if prepares > 0 && !sleep(ctx, prepares) {
 		return ctx.Err()
 	}
 	r.mu.Lock()

@@ -365,10 +365,10 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 		if err := l.stopLooking(ctx, in.Cause); err != nil {
 			return Stopped{}, err
 		}
-		if s = l.n.machine.State(); s.Leaving() != nil {
-			return Stopped{}, nil
+		s = l.n.machine.State()
+		if active = s.Active(); len(active) == 0 { // none has begun meanwhile
+			return Stopped{}, l.silence(ctx, s, in)
 		}
-		active = s.Active() // one may have begun meanwhile
 	}
 	switch r := s.StandsBy(); {
 	case r != nil:

@@ -322,17 +322,15 @@ func (n *Node) phase(s *State) string {
 	r := s.Shown()
 	if r == nil || (r.Ended && r.Phase == PhaseAborted && s.Failure == nil && n.fetching()) {
 		switch {
-		case s.Failure != nil && s.Failure.ExitCode == ExitStopped:
-			return string(PhaseStopped)
 		case s.Failure != nil:
-			return string(PhaseAborted)
+			return string(s.Failure.phase())
 		case n.fetching():
 			return "fetching"
 		}
 		return "waiting"
 	}
 	if s.Failure != nil && r.Ended {
-		return string(PhaseAborted)
+		return string(s.Failure.phase())
 	}
 	if r.Phase == PhaseScheduled {
 		if start := n.StartOf(r.ID); !start.IsZero() && !time.Now().Before(start) {
@@ -341,6 +339,17 @@ func (n *Node) phase(s *State) string {
 	}
 	return string(r.Phase)
 }
+
+// phase is that of a start that has come to nothing.
+func (e *Ending) phase() Phase {
+	if e.ExitCode == ExitStopped {
+		return PhaseStopped
+	}
+	return PhaseAborted
+}
+
+// Fetching says whether the leader is getting the plan from the source, as far as is known here.
+func (n *Node) Fetching() bool { return n.fetching() }
 
 func (n *Node) fetching() bool {
 	if l := n.leading.Load(); l != nil {
