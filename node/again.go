@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -319,13 +320,14 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 }
 
 // endedBy names what the nodes leave with, for Leave: a run, or a start that came
-// to nothing.
+// to nothing, by what tells it from another such start.
 func (s *State) endedBy() string {
-	switch {
+	switch f := s.Failure; {
+	case f != nil && f.Exit:
+		why := sha256.Sum256([]byte(f.Reason))
+		return fmt.Sprintf("startup-%d-%x", f.ExitCode, why[:4])
 	case s.Current == nil:
 		return "startup"
-	case s.Failure != nil && s.Failure.Exit:
-		return fmt.Sprintf("startup-%d", s.Failure.ExitCode)
 	}
 	return s.Current.ID
 }
