@@ -177,9 +177,12 @@ func (l *leader) look(ctx context.Context) {
 	l.mu.Unlock()
 	stays := l.stays(l.n.machine.State())
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
-		err := l.again(search)
+		pause, err := search, error(nil) // which a stop cuts short
+		if search.Err() == nil {
+			err = l.again(search)
+		}
 		if stopped := (*unwanted)(nil); errors.As(context.Cause(search), &stopped) {
-			err = l.noneWanted(ctx, noRun(stopped.cause, stays))
+			pause, err = ctx, l.noneWanted(ctx, noRun(stopped.cause, stays))
 		}
 		if ctx.Err() != nil {
 			l.n.returning.Store(true)
@@ -190,7 +193,7 @@ func (l *leader) look(ctx context.Context) {
 			return
 		}
 		l.n.log.Warn("cannot go on from what was found: "+err.Error(), "event", "leader_task_failed")
-		sleep(search, jitter(wait))
+		sleep(pause, jitter(wait))
 	}
 }
 
