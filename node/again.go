@@ -266,9 +266,6 @@ func (n *Node) followOut(ctx context.Context) error {
 			return &exit{*ending}
 		}
 		sleep(ctx, rollCallFast)
-		if n.machine.State().Leaving() == nil {
-			n.returning.Store(false)
-		}
 	}
 }
 
@@ -294,7 +291,6 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 			done()
 			if errors.Is(err, ErrConflict) {
 				n.draining.Store(false)
-				n.returning.Store(true) // should that leader be lost
 				return nil
 			}
 			if err == nil {

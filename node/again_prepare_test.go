@@ -58,3 +58,27 @@ func TestLeaderOfARestartedClusterIsLostWhileItPrepares(t *testing.T) {
 		})
 	}
 }
+
+// TestLeaderOfARestartedClusterThatStaysIsLostWhileItFetches: nobody was about to leave,
+// and still the next leader has to know that nothing is decided.
+func TestLeaderOfARestartedClusterThatStaysIsLostWhileItFetches(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *cluster) {
+		c.tweak = func(o *Options) { o.KeepAlive = true }
+		c.startAll()
+		c.waitPhase(time.Minute, "finished")
+		c.source.set("run 20s", "2", nil)
+		c.source.delay = 10 * time.Second
+		c.again()
+		c.within(10*time.Second, "the fetch", func() bool { return c.leader() != nil && c.leader().node.fetching() })
+		<-time.After(5 * time.Second)
+		i := c.place(c.leader())
+		c.crash(i)
+		c.within(20*time.Second, "another leader", func() bool { return c.leader() != nil })
+		c.start(i)
+		c.waitPhase(time.Minute, "running")
+		c.waitPhase(time.Minute, "finished")
+		if n := c.sends(); n != 3 {
+			t.Errorf("%d loads were sent, want one a node", n)
+		}
+	})
+}

@@ -275,6 +275,7 @@ func (n *Node) HandleHealthCheck(_ context.Context, in HealthCheck) (Health, err
 		return Health{}, err
 	}
 	n.view.set(n.self.ServerID, in.Fence.LeaderID, in.View)
+	n.returning.Store(n.view.from(in.Fence.LeaderID).Looking)
 	first, skew := n.player.started(n.currentRun())
 	h := Health{
 		ServerID: n.self.ServerID, Incarnation: n.self.Incarnation, AppliedIndex: n.raft.raft.AppliedIndex(), ReadyRun: n.readyRun(),

@@ -43,7 +43,7 @@ type Node struct {
 	handedOver atomic.Bool // what this leaving leader holds is with the others
 	announcing sync.Mutex
 	withdrawn  sync.Once
-	returning  atomic.Bool  // it was started again, and knows of no leader before itself
+	returning  atomic.Bool  // it was started again, and knows of no leader that has decided what becomes of what was found
 	ledSince   atomic.Int64 // Unix ns since when a leader is known, 0 before
 
 	leaderChanges atomic.Int64
@@ -324,9 +324,6 @@ func (n *Node) keepClock(ctx context.Context) error {
 		if id != "" && id != last {
 			last = id
 			n.leaderChanges.Add(1)
-			if id != n.self.ServerID {
-				n.returning.Store(false)
-			}
 			n.ledSince.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		if id != "" && id != n.self.ServerID {

@@ -63,12 +63,13 @@ type MemberStatus struct {
 // leaderView is what the leader lets every node show.
 type leaderView struct {
 	Fetching  bool                  `json:"fetching"`
-	Members   []MemberStatus        `json:"members"`   // nil: as shown before
-	SentNs    int64                 `json:"sent_ns"`   // by the leader's clock
-	Lost      []string              `json:"lost"`      // server ids of those who have not answered for lostAfter
-	Doubtful  []string              `json:"doubtful"`  // of those whose last answer is missing
-	Divisions map[string]int        `json:"divisions"` // how many each run in hand has
-	Settled   map[string]Settlement `json:"settled"`   // who goes by which of those
+	Looking   bool                  `json:"looking,omitempty"` // it is not decided yet what becomes of what was found: should it be lost, the next leader decides
+	Members   []MemberStatus        `json:"members"`           // nil: as shown before
+	SentNs    int64                 `json:"sent_ns"`           // by the leader's clock
+	Lost      []string              `json:"lost"`              // server ids of those who have not answered for lostAfter
+	Doubtful  []string              `json:"doubtful"`          // of those whose last answer is missing
+	Divisions map[string]int        `json:"divisions"`         // how many each run in hand has
+	Settled   map[string]Settlement `json:"settled"`           // who goes by which of those
 }
 
 // view holds the newest leaderView that reached a follower.
@@ -148,6 +149,7 @@ func (l *leader) view() leaderView {
 	l.mu.Lock()
 	v := leaderView{Fetching: l.fetching}
 	l.mu.Unlock()
+	v.Looking = l.looking.Load()
 	standings := l.crew.standings()
 	s := l.n.machine.State()
 	v.SentNs, v.Divisions = l.n.wall.read(time.Now()), map[string]int{}
