@@ -104,13 +104,15 @@ func apiError(err error) error {
 
 // Stop ends the run, cluster-wide.
 func (a *app) Stop(ctx context.Context, tenant *string) (control.Stopped, error) {
-	before := a.Health(ctx)
+	before, starting := a.Health(ctx), a.node.Fetching() && tenant == nil
 	s, err := a.node.Stop(ctx, tenant)
 	if err != nil {
 		return control.Stopped{}, apiError(err)
 	}
 	out := control.Stopped{RunID: s.RunID, RPS: before.RPS, Workers: before.Workers, Message: "run " + s.RunID + " ends"}
 	switch {
+	case s.RunID == "" && starting:
+		out.Message = "the start ends, before there was a run"
 	case s.RunID == "":
 		out.Message = "nothing was running"
 	case before.NodeState == control.StateStandby:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -179,6 +180,28 @@ scenarios: [{name: s, steps: [{name: good, request: {method: GET, path: /good}},
 	}
 	if got := p.metric("requests_total", `tenant="env"`); got != float64(target.count("GET /count")+target.count("GET /next")) {
 		t.Errorf("%g requests with the label of TENANT", got)
+	}
+}
+
+// A stop while the plan is fetched has ended something, and says so.
+func TestStopEndsTheStart(t *testing.T) {
+	gone := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-gone:
+		}
+	}))
+	defer slow.Close()
+	defer close(gone)
+	environment(t, "CLUSTER_ENABLED=true", "CLUSTER_CONFIG_SOURCE=consul-kv", "CONSUL_ADDR="+slow.URL, "CLUSTER_BIND_ADDR=127.0.0.1:0")
+	p := launch(t, "")
+	p.until("the fetch", p.app.node.Fetching)
+	if answer := p.stop(); answer["stopped"] != true || answer["run_id"] != nil || answer["message"] != "the start ends, before there was a run" {
+		t.Errorf("POST /stop answers %v", answer)
+	}
+	if code := p.exit(); code != node.ExitStopped {
+		t.Errorf("exit code %d, want %d", code, node.ExitStopped)
 	}
 }
 

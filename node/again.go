@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,8 @@ const howAgain = "to run again, store another revision of the plan, empty CLUSTE
 // Reopen is what the first leader of a cluster that was started again commits
 // when what it has found is over, and the nodes do not leave with that; or leave
 // with the ending of a run that was found, not with why a start since came to nothing.
+// A run that begins instead, or why there is none, does so itself: should the leader
+// be lost in between, the next one would find neither what was there nor what came of it.
 type Reopen struct {
 	Leave string `json:"leave,omitempty"` // the run; "" for none
 }
@@ -23,6 +26,9 @@ func (s *State) reopen(o Reopen) error {
 		return fmt.Errorf("reopen: a run is in hand, or there was none: %w", errPhase)
 	}
 	s.Failure = nil
+	if s.Forgotten != nil {
+		s.Followed, s.Forgotten = s.Forgotten.Followed, nil
+	}
 	for _, slot := range []**Run{&s.Current, &s.Last, &s.Rested} {
 		if *slot == nil || (*slot).Ending.Exit == ((*slot).ID == o.Leave) {
 			continue
@@ -59,13 +65,17 @@ func (s *State) verdict() *Run {
 	return nil
 }
 
-// answers says whether the run that has ended is of this revision of the
-// source; a posted one came after the revision that was dealt with last.
+// answers says whether the run that has ended is of this revision of the source; a
+// posted one came after the revision that was dealt with last while there were runs.
 func (s *State) answers(r *Run, revision string) bool {
 	if r == nil || revision == "" {
 		return false
 	}
-	return r.Revision == revision || r.Revision == "" && s.Followed != nil && s.Followed.Revision == revision
+	dealt := s.Followed
+	if s.Forgotten != nil {
+		dealt = s.Forgotten.Followed
+	}
+	return r.Revision == revision || r.Revision == "" && dealt != nil && dealt.Revision == revision
 }
 
 // again is what the first leader of a cluster does that was started again: what
@@ -93,10 +103,7 @@ func (l *leader) again(ctx context.Context) error {
 		return l.noneAgain(ctx, finding{config: c, err: err})
 	}
 	if c, err = l.bundle(ctx, c, checked.Files); err == nil {
-		if err := l.reopen(ctx, Reopen{}); err != nil {
-			return err
-		}
-		if err = l.beginAgain(ctx, c, checked); err == nil {
+		if err = l.beginFetched(ctx, c, checked, fromRestart); err == nil {
 			return nil
 		}
 	}
@@ -106,17 +113,16 @@ func (l *leader) again(ctx context.Context) error {
 	return l.noneAgain(ctx, finding{config: c, err: err})
 }
 
-func (l *leader) beginAgain(ctx context.Context, c Config, checked Checked) error {
-	_, err := l.beginRun(ctx, c, checked, fromRestart)
-	if errors.Is(err, errNotWanted) {
-		return nil
-	}
-	return err
+// stays says whether the nodes stay up whatever comes of this start: they were to
+// before, too, and not only for a start that was held.
+func (l *leader) stays(s *State) bool {
+	return l.n.opt.KeepAlive || s.Current != nil && s.Leaving() == nil && !s.held(true)
 }
 
 // stand leaves what was found as it is: the nodes go with its verdict, or wait.
 func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
-	waits := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	s := l.n.machine.State()
+	waits := l.stays(s) || run.KeepAlive && s.Leaving() == nil
 	then := "leaving with its verdict"
 	if waits {
 		then = "waiting"
@@ -126,7 +132,7 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 	switch {
 	case waits:
 		return l.reopen(ctx, Reopen{})
-	case l.n.machine.State().Failure != nil:
+	case s.Failure != nil, s.Leaving() == nil:
 		return l.reopen(ctx, Reopen{Leave: run.ID})
 	}
 	return nil
@@ -135,18 +141,17 @@ func (l *leader) stand(ctx context.Context, run *Run, c Config) error {
 // noneAgain deals with a source that has no plan to run: as at a first start, but
 // nodes that were to stay up stay up.
 func (l *leader) noneAgain(ctx context.Context, f finding) error {
-	stay := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
-	if err := l.reopen(ctx, Reopen{}); err != nil {
-		return err
-	}
-	if stay {
+	if l.stays(l.n.machine.State()) {
+		if err := l.reopen(ctx, Reopen{}); err != nil {
+			return err
+		}
 		return l.adopt(ctx, f)
 	}
 	code := ExitInvalid
 	if errors.Is(f.err, ErrEngine) {
 		code = ExitFailure
 	}
-	return l.propose(ctx, Command{Abort: &Abort{Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
+	return l.propose(ctx, Command{Abort: &Abort{Reopen: true, Revision: f.config.Revision, Ending: Ending{ExitCode: code, Reason: f.err.Error(), Exit: !l.n.opt.Hold}}})
 }
 
 func (l *leader) reopen(ctx context.Context, o Reopen) error {
@@ -170,11 +175,14 @@ func (l *leader) look(ctx context.Context) {
 	l.mu.Lock()
 	l.endLook = end
 	l.mu.Unlock()
-	stays := l.n.opt.KeepAlive || l.n.machine.State().Leaving() == nil
+	stays := l.stays(l.n.machine.State())
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxTaskBackoff) {
-		err := l.again(search)
+		pause, err := search, error(nil) // which a stop cuts short
+		if search.Err() == nil {
+			err = l.again(search)
+		}
 		if stopped := (*unwanted)(nil); errors.As(context.Cause(search), &stopped) {
-			err = l.noneWanted(ctx, noRun(stopped.cause, stays))
+			pause, err = ctx, l.noneWanted(ctx, noRun(stopped.cause, stays))
 		}
 		if ctx.Err() != nil {
 			l.n.returning.Store(true)
@@ -185,7 +193,7 @@ func (l *leader) look(ctx context.Context) {
 			return
 		}
 		l.n.log.Warn("cannot go on from what was found: "+err.Error(), "event", "leader_task_failed")
-		sleep(search, jitter(wait))
+		sleep(pause, jitter(wait))
 	}
 }
 
@@ -201,10 +209,7 @@ func noRun(cause string, stays bool) Ending {
 
 // noneWanted ends what was found as a stop at a first start does, unless a run has begun.
 func (l *leader) noneWanted(ctx context.Context, ending Ending) error {
-	if err := l.reopen(ctx, Reopen{}); err != nil {
-		return err
-	}
-	err := l.propose(ctx, Command{Abort: &Abort{Ending: ending}})
+	err := l.propose(ctx, Command{Abort: &Abort{Reopen: true, Ending: ending}})
 	if errors.Is(err, errPhase) {
 		return nil
 	}
@@ -261,9 +266,6 @@ func (n *Node) followOut(ctx context.Context) error {
 			return &exit{*ending}
 		}
 		sleep(ctx, rollCallFast)
-		if n.machine.State().Leaving() == nil {
-			n.returning.Store(false)
-		}
 	}
 }
 
@@ -289,7 +291,6 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 			done()
 			if errors.Is(err, ErrConflict) {
 				n.draining.Store(false)
-				n.returning.Store(true) // should that leader be lost
 				return nil
 			}
 			if err == nil {
@@ -318,13 +319,14 @@ func (n *Node) goWith(ctx context.Context, ending Ending) *Ending {
 }
 
 // endedBy names what the nodes leave with, for Leave: a run, or a start that came
-// to nothing.
+// to nothing, by what tells it from another such start.
 func (s *State) endedBy() string {
-	switch {
+	switch f := s.Failure; {
+	case f != nil && f.Exit:
+		why := sha256.Sum256([]byte(f.Reason))
+		return fmt.Sprintf("startup-%d-%x", f.ExitCode, why[:4])
 	case s.Current == nil:
 		return "startup"
-	case s.Failure != nil && s.Failure.Exit:
-		return fmt.Sprintf("startup-%d", s.Failure.ExitCode)
 	}
 	return s.Current.ID
 }

@@ -31,6 +31,7 @@ type Command struct {
 type BeginRun struct {
 	Run      Run    `json:"run"`
 	Replaces string `json:"replaces"`
+	Reopen   bool   `json:"reopen,omitempty"` // what is over, and the nodes would leave with, comes first: see Reopen
 }
 
 // Ready records that every expected node has acknowledged the config.
@@ -67,6 +68,7 @@ type Abort struct {
 	RunID    string `json:"run_id"`
 	Ending   Ending `json:"ending"`
 	Revision string `json:"revision"` // of the source that failed, without a RunID
+	Reopen   bool   `json:"reopen,omitempty"`
 }
 
 // FinishRun ends a run whose result has been judged.
@@ -114,8 +116,7 @@ func (s *State) apply(c Command) (*State, error) {
 	case c.StandDown != nil:
 		err = next.changeRested(c.StandDown.RunID, func(r *Run) { r.StoodDown = true })
 	case c.Follow != nil:
-		followed := *c.Follow
-		next.Followed = &followed
+		next.follow(*c.Follow)
 	case c.Reopen != nil:
 		err = next.reopen(*c.Reopen)
 	case c.Dissolve != nil:
@@ -143,6 +144,11 @@ func (s *State) beginRun(b BeginRun) error {
 	}
 	if _, ok := s.Configs[b.Run.Version]; !ok {
 		return fmt.Errorf("begin run %s: config %s is not in the log: %w", b.Run.ID, b.Run.Version, errPhase)
+	}
+	if b.Reopen {
+		if err := s.reopen(Reopen{}); err != nil {
+			return fmt.Errorf("begin run %s: %w", b.Run.ID, err)
+		}
 	}
 	if s.Leaving() != nil {
 		return fmt.Errorf("begin run %s: the cluster is leaving: %w", b.Run.ID, errPhase)
@@ -176,6 +182,16 @@ func (s *State) begun(run *Run) {
 		s.Followed = &Followed{Revision: run.Revision}
 	case before != nil:
 		s.Followed = &Followed{Revision: before.Revision, Trouble: before.Trouble}
+	}
+	if s.Followed != nil && s.Followed.Revision != "" {
+		s.Forgotten = nil // else a posted run came after what was forgotten
+	}
+}
+
+func (s *State) follow(f Followed) {
+	s.Followed = &f
+	if s.Failure == nil && f.Revision != "" {
+		s.Forgotten = nil
 	}
 }
 
@@ -309,11 +325,19 @@ func (s *State) dissolve(d Dissolve) error {
 
 func (s *State) abort(a Abort) error {
 	if a.RunID == "" {
+		if a.Reopen && s.over() {
+			if err := s.reopen(Reopen{}); err != nil {
+				return err
+			}
+		}
 		if len(s.Active()) > 0 || s.Leaving() != nil {
 			return fmt.Errorf("abort without a run: %w", errPhase)
 		}
 		ending := a.Ending
 		s.Failure = &ending
+		if s.Forgotten == nil {
+			s.Forgotten = &Forgotten{s.Followed}
+		}
 		if ending.ExitCode == ExitStopped {
 			s.Followed = nil // nobody knows what the source had: it is no change when it is seen next
 			return nil

@@ -24,10 +24,8 @@ const (
 
 // depart leaves in order after a signal: the run is drained and its summary
 // handed over, the leadership passed on, the membership given up. Alone, the
-// run is ended, judged and reported here.
-func (n *Node) depart() Ending {
-	ctx, cancel := context.WithTimeout(context.Background(), n.opt.DrainTimeout)
-	defer cancel()
+// run is ended, judged and reported here. ctx has a deadline, to which the drain is cut.
+func (n *Node) depart(ctx context.Context) Ending {
 	n.draining.Store(true)
 	ending := n.departing()
 	if n.raft == nil {
@@ -87,17 +85,19 @@ func (n *Node) quit(ctx context.Context) {
 	}
 }
 
-// drainGrace leaves the rest of the time for the hand-over.
-func (n *Node) drainGrace() time.Duration {
-	return min(replaceGrace, n.opt.DrainTimeout-handOverTime)
+// drainGrace leaves the rest of the time that there is for the hand-over.
+func drainGrace(left time.Duration) time.Duration {
+	return max(0, min(replaceGrace, left-handOverTime))
 }
 
 // drain ends this node's load, and leaves time for the hand-over even if the
 // engine does not stop.
 func (n *Node) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, n.drainGrace()+drainMargin)
+	by, _ := ctx.Deadline()
+	grace := drainGrace(time.Until(by))
+	ctx, cancel := context.WithTimeout(ctx, grace+drainMargin)
 	defer cancel()
-	n.player.close(ctx, &StopReason{Cause: "signal", Grace: n.drainGrace()})
+	n.player.close(ctx, &StopReason{Cause: "signal", Grace: grace})
 }
 
 // departing is the ending of a process that a signal ends.

@@ -250,19 +250,20 @@ func checkDocument(document []byte) (Checked, error) {
 
 // fakeRunner generates no load but keeps to the clock.
 type fakeRunner struct {
-	mu      sync.Mutex
-	refuse  error
-	version map[string]string
-	starts  map[string][]time.Time // run id -> first requests
-	ends    map[string]string      // run id -> cause
-	drain   time.Duration          // of a run that is ended early
-	data    map[string]string      // what the data files had, by name
-	resting []string               // run ids whose standby load is going
-	parts   map[string][]Division  // run id -> as it was told
-	leased  map[string]time.Time   // run id -> until when it may send
-	settled map[string]Settlement  // run id -> the leader's last word
-	fail    error                  // what a Redivide is answered
-	early   time.Duration          // its part of a run is over so long after the start; 0: with the run
+	mu       sync.Mutex
+	refuse   error
+	prepares time.Duration // how long that takes
+	version  map[string]string
+	starts   map[string][]time.Time // run id -> first requests
+	ends     map[string]string      // run id -> cause
+	drain    time.Duration          // of a run that is ended early
+	data     map[string]string      // what the data files had, by name
+	resting  []string               // run ids whose standby load is going
+	parts    map[string][]Division  // run id -> as it was told
+	leased   map[string]time.Time   // run id -> until when it may send
+	settled  map[string]Settlement  // run id -> the leader's last word
+	fail     error                  // what a Redivide is answered
+	early    time.Duration          // its part of a run is over so long after the start; 0: with the run
 }
 
 func newFakeRunner() *fakeRunner {
@@ -270,7 +271,13 @@ func newFakeRunner() *fakeRunner {
 		parts: map[string][]Division{}, leased: map[string]time.Time{}, settled: map[string]Settlement{}}
 }
 
-func (r *fakeRunner) Prepare(_ context.Context, runID string, c Config, copies map[string]string, _ int64) error {
+func (r *fakeRunner) Prepare(ctx context.Context, runID string, c Config, copies map[string]string, _ int64) error {
+	r.mu.Lock()
+	prepares := r.prepares
+	r.mu.Unlock()
+	if prepares > 0 && !sleep(ctx, prepares) {
+		return ctx.Err()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refuse != nil {

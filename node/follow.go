@@ -153,6 +153,8 @@ func (l *leader) adopt(ctx context.Context, f finding) error {
 		return l.launch(ctx, f.config, f.checked)
 	case f.err != nil && f.config.Revision == "":
 		return l.noPlan(ctx, f)
+	case f.err == nil && s.Failure != nil && s.answers(s.verdict(), f.config.Revision):
+		return l.stand(ctx, s.verdict(), f.config)
 	case before == nil:
 		l.n.log.Info("following the source from here on", "event", "config_followed", "origin", f.config.Origin, "revision", f.config.Revision)
 		return l.propose(ctx, Command{Follow: &Followed{Revision: f.config.Revision}})

@@ -275,6 +275,7 @@ func (n *Node) HandleHealthCheck(_ context.Context, in HealthCheck) (Health, err
 		return Health{}, err
 	}
 	n.view.set(n.self.ServerID, in.Fence.LeaderID, in.View)
+	n.returning.Store(n.view.from(in.Fence.LeaderID).Looking)
 	first, skew := n.player.started(n.currentRun())
 	h := Health{
 		ServerID: n.self.ServerID, Incarnation: n.self.Incarnation, AppliedIndex: n.raft.raft.AppliedIndex(), ReadyRun: n.readyRun(),
@@ -368,10 +369,10 @@ func (l *leader) stop(ctx context.Context, in StopRequest) (Stopped, error) {
 		if err := l.stopLooking(ctx, in.Cause); err != nil {
 			return Stopped{}, err
 		}
-		if s = l.n.machine.State(); s.Leaving() != nil {
-			return Stopped{}, nil
+		s = l.n.machine.State()
+		if active = s.Active(); len(active) == 0 { // none has begun meanwhile
+			return Stopped{}, l.silence(ctx, s, in)
 		}
-		active = s.Active() // one may have begun meanwhile
 	}
 	switch r := s.StandsBy(); {
 	case r != nil:

@@ -135,7 +135,7 @@ func tasks(s *State, opt *Options) []task {
 // held says whether the nodes have outlived the failure of the start-up source,
 // and are there for what it has next.
 func (s *State) held(hold bool) bool {
-	if s.Current == nil {
+	if s.Failure != nil || s.Current == nil {
 		return hold && s.Failure != nil && s.Failure.ExitCode != ExitStopped
 	}
 	return s.Current.Phase == PhaseAborted && s.Current.Hold && !s.Current.Posted

@@ -43,7 +43,7 @@ type Node struct {
 	handedOver atomic.Bool // what this leaving leader holds is with the others
 	announcing sync.Mutex
 	withdrawn  sync.Once
-	returning  atomic.Bool  // it was started again, and knows of no leader before itself
+	returning  atomic.Bool  // it was started again, and knows of no leader that has decided what becomes of what was found
 	ledSince   atomic.Int64 // Unix ns since when a leader is known, 0 before
 
 	leaderChanges atomic.Int64
@@ -114,7 +114,7 @@ func (n *Node) Run(ctx context.Context) Ending {
 	var ending Ending
 	select {
 	case <-ctx.Done():
-		ending = n.interrupted(gctx)
+		ending = n.interrupted(gctx, g)
 		stop()
 		g.Wait()
 	case <-gctx.Done():
@@ -129,17 +129,29 @@ func (n *Node) Run(ctx context.Context) Ending {
 	return ending
 }
 
-// interrupted is what a signal leads to: an ending that is committed already
-// stays what it is, and the nodes leave as they were about to.
-func (n *Node) interrupted(gctx context.Context) Ending {
+// interrupted is what a signal leads to: while the log says that everybody leaves,
+// this node leaves as it was about to, and with what the group of loops ends with. If
+// the cluster turns out to go on, it leaves that, in what is left of the time.
+func (n *Node) interrupted(gctx context.Context, g *errgroup.Group) Ending {
+	ctx, cancel := context.WithTimeout(context.Background(), n.opt.DrainTimeout)
+	defer cancel()
 	if leaving := n.machine.State().Leaving(); leaving != nil {
-		select {
-		case <-gctx.Done(): // by followOut, within leaveTimeout
-		case <-time.After(leaveTimeout + time.Second): // it is not decided yet whether it stands
+		wait, end := context.WithTimeout(gctx, leaveTimeout+time.Second)
+		defer end()
+		stays := n.machine.Until(wait, func(s *State) bool {
+			if s.Leaving() != nil {
+				leaving = s.Leaving()
+			}
+			return s.Leaving() == nil
+		}) == nil
+		switch {
+		case gctx.Err() != nil: // by followOut, within leaveTimeout
+			return n.endingOf(g.Wait())
+		case !stays: // it is not decided yet whether it stands
+			return *leaving
 		}
-		return *leaving
 	}
-	return n.depart()
+	return n.depart(ctx)
 }
 
 func (n *Node) endingOf(err error) Ending {
@@ -312,9 +324,6 @@ func (n *Node) keepClock(ctx context.Context) error {
 		if id != "" && id != last {
 			last = id
 			n.leaderChanges.Add(1)
-			if id != n.self.ServerID {
-				n.returning.Store(false)
-			}
 			n.ledSince.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		if id != "" && id != n.self.ServerID {

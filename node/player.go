@@ -112,7 +112,7 @@ func (p *player) stop(r *Run) {
 	}
 	grace := replaceGrace
 	if r.StopCause == "signal" {
-		grace = p.n.drainGrace() // what comes after takes time, too
+		grace = drainGrace(p.n.opt.DrainTimeout) // what comes after takes time, too
 	}
 	p.end(r.ID, &StopReason{Cause: r.StopCause, Grace: grace})
 }

@@ -125,7 +125,7 @@ func TestFailedPostDoesNotHoldTheNodes(t *testing.T) {
 // another after the start-up run has ended, and that one fails.
 func TestSecondFailedPostDoesNotHoldTheNodes(t *testing.T) {
 	virtual(t, 3, func(t *testing.T, c *cluster) {
-		c.source.set("run 3s", "1", nil)
+		c.source.set("run 2s", "1", nil)
 		c.tweak = func(o *Options) { o.ConfigTimeout = 10 * time.Second }
 		for _, h := range c.startAll() {
 			h.judge.code = ExitFailed

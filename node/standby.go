@@ -53,6 +53,16 @@ func (l *leader) standDown(ctx context.Context, r *Run, in StopRequest) (Stopped
 	return Stopped{RunID: r.ID, Tenant: r.Tenant}, nil
 }
 
+// silence ends what the nodes do after a run that was over when the cluster was started.
+func (l *leader) silence(ctx context.Context, s *State, in StopRequest) error {
+	r := s.StandsBy()
+	if r == nil || s.Leaving() != nil {
+		return nil
+	}
+	_, err := l.standDown(ctx, r, in)
+	return err
+}
+
 // dissolve ends an ephemeral node once there was time for a last scrape. A new
 // run cancels ctx, or makes the command come too late.
 func (l *leader) dissolve(ctx context.Context, runID string) error {

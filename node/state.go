@@ -75,6 +75,11 @@ type Followed struct {
 	Trouble  string `json:"trouble"`  // why the source has no plan at present
 }
 
+// Forgotten keeps a Followed, or that there was none.
+type Forgotten struct {
+	Followed *Followed `json:"followed"`
+}
+
 // State is what the cluster agrees on. Values are never changed in place:
 // a State that was handed out stays as it is.
 type State struct {
@@ -92,6 +97,9 @@ type State struct {
 	// Followed is what was done about the source last, nil if nothing ever was:
 	// then what it has when it is first looked at beside a run is no change.
 	Followed *Followed `json:"followed"`
+	// Forgotten is what Followed was before a start came to nothing, nil if none has since
+	// a run began: that is what a posted run that is over came after.
+	Forgotten *Forgotten `json:"forgotten,omitempty"`
 	// Used are the newest run ids, so that none is given again while anybody may remember it.
 	Used []string `json:"used"`
 }

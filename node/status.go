@@ -63,12 +63,13 @@ type MemberStatus struct {
 // leaderView is what the leader lets every node show.
 type leaderView struct {
 	Fetching  bool                  `json:"fetching"`
-	Members   []MemberStatus        `json:"members"`   // nil: as shown before
-	SentNs    int64                 `json:"sent_ns"`   // by the leader's clock
-	Lost      []string              `json:"lost"`      // server ids of those who have not answered for lostAfter
-	Doubtful  []string              `json:"doubtful"`  // of those whose last answer is missing
-	Divisions map[string]int        `json:"divisions"` // how many each run in hand has
-	Settled   map[string]Settlement `json:"settled"`   // who goes by which of those
+	Looking   bool                  `json:"looking,omitempty"` // it is not decided yet what becomes of what was found: should it be lost, the next leader decides
+	Members   []MemberStatus        `json:"members"`           // nil: as shown before
+	SentNs    int64                 `json:"sent_ns"`           // by the leader's clock
+	Lost      []string              `json:"lost"`              // server ids of those who have not answered for lostAfter
+	Doubtful  []string              `json:"doubtful"`          // of those whose last answer is missing
+	Divisions map[string]int        `json:"divisions"`         // how many each run in hand has
+	Settled   map[string]Settlement `json:"settled"`           // who goes by which of those
 }
 
 // view holds the newest leaderView that reached a follower.
@@ -148,6 +149,7 @@ func (l *leader) view() leaderView {
 	l.mu.Lock()
 	v := leaderView{Fetching: l.fetching}
 	l.mu.Unlock()
+	v.Looking = l.looking.Load()
 	standings := l.crew.standings()
 	s := l.n.machine.State()
 	v.SentNs, v.Divisions = l.n.wall.read(time.Now()), map[string]int{}
@@ -322,17 +324,15 @@ func (n *Node) phase(s *State) string {
 	r := s.Shown()
 	if r == nil || (r.Ended && r.Phase == PhaseAborted && s.Failure == nil && n.fetching()) {
 		switch {
-		case s.Failure != nil && s.Failure.ExitCode == ExitStopped:
-			return string(PhaseStopped)
 		case s.Failure != nil:
-			return string(PhaseAborted)
+			return string(s.Failure.phase())
 		case n.fetching():
 			return "fetching"
 		}
 		return "waiting"
 	}
 	if s.Failure != nil && r.Ended {
-		return string(PhaseAborted)
+		return string(s.Failure.phase())
 	}
 	if r.Phase == PhaseScheduled {
 		if start := n.StartOf(r.ID); !start.IsZero() && !time.Now().Before(start) {
@@ -341,6 +341,17 @@ func (n *Node) phase(s *State) string {
 	}
 	return string(r.Phase)
 }
+
+// phase is that of a start that has come to nothing.
+func (e *Ending) phase() Phase {
+	if e.ExitCode == ExitStopped {
+		return PhaseStopped
+	}
+	return PhaseAborted
+}
+
+// Fetching says whether the leader is getting the plan from the source, as far as is known here.
+func (n *Node) Fetching() bool { return n.fetching() }
 
 func (n *Node) fetching() bool {
 	if l := n.leading.Load(); l != nil {

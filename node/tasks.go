@@ -31,7 +31,7 @@ func (l *leader) fetch(ctx context.Context) error {
 		c, err = l.bundle(ctx, c, checked.Files)
 	}
 	if err == nil {
-		if err = l.beginFetched(ctx, c, checked); err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrEngine) {
+		if err = l.beginFetched(ctx, c, checked, fromStart); err == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrEngine) {
 			return err
 		}
 	}
@@ -47,8 +47,8 @@ func (l *leader) fetch(ctx context.Context) error {
 
 // beginFetched begins a run of what the source had, unless a posted plan came
 // first. ErrRefused is a plan that cannot be run.
-func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked) error {
-	_, err := l.beginRun(ctx, c, checked, fromStart)
+func (l *leader) beginFetched(ctx context.Context, c Config, checked Checked, from origin) error {
+	_, err := l.beginRun(ctx, c, checked, from)
 	switch {
 	case errors.Is(err, errNotWanted):
 		return nil
@@ -157,7 +157,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, from o
 		if from != fromPost {
 			run.Revision = c.Revision
 		}
-		err := l.commitRun(ctx, c, run, l.replaceable(s))
+		err := l.commitRun(ctx, c, BeginRun{Run: run, Replaces: l.replaceable(s), Reopen: from == fromRestart})
 		if err == nil {
 			l.n.log.Info("run begun: "+checked.Load(len(run.Members)), "event", "run_begun", "run_id", run.ID, "config_version", c.Version, "nodes", len(run.Members), "seed", seed)
 			return run.ID, nil
@@ -165,7 +165,7 @@ func (l *leader) beginRun(ctx context.Context, c Config, checked Checked, from o
 		if !errors.Is(err, errPhase) {
 			return "", err // perhaps committed all the same: what is prepared is forgotten once the log has moved on
 		}
-		if s.Leaving() != nil || !sleep(ctx, jitter(rollCallFast)) {
+		if s.Leaving() != nil && from != fromRestart || !sleep(ctx, jitter(rollCallFast)) {
 			l.n.prepared.forget(id)
 			return "", err
 		}
@@ -194,11 +194,11 @@ func newRunID(s *State, wanted string) string {
 	return strings.TrimPrefix(wanted+"-", "-") + fmt.Sprintf("run-%d-%s", time.Now().Unix(), randomHex(2))
 }
 
-func (l *leader) commitRun(ctx context.Context, c Config, run Run, replaces string) error {
+func (l *leader) commitRun(ctx context.Context, c Config, begin BeginRun) error {
 	if err := l.propose(ctx, Command{SetConfig: &c}); err != nil {
 		return err
 	}
-	return l.propose(ctx, Command{BeginRun: &BeginRun{Run: run, Replaces: replaces}})
+	return l.propose(ctx, Command{BeginRun: &begin})
 }
 
 // replaceable names the run that a new one may push out: one that does not
