@@ -117,25 +117,34 @@ func (u *uploads) begin(runID string, parts []*part) {
 	f, before := u.start(parts, cancel)
 	u.going.Go(func() {
 		defer func() { <-u.slots }()
-		defer u.end(f, parts)
-		for _, b := range before {
-			<-b.over
+		defer cancel()
+		if u.putAll(ctx, f, before, runID, parts) {
+			u.catchUp(ctx)
 		}
-		what := "result"
-		for i, p := range parts {
-			written, err := u.putNew(ctx, f, p)
-			if err != nil {
-				u.failed(f, runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
-				return
-			}
-			if p.kept != "" {
-				os.Remove(p.kept)
-			}
-			u.log.Info(what+" uploaded", "event", "result_uploaded", "run_id", runID, "origin", p.to.String(), "bytes", len(p.content.Body), "generation", written.Generation)
-			what = "report"
-		}
-		u.catchUp(ctx)
 	})
+}
+
+// putAll brings a result to its bucket once those before it have given way. Nobody
+// waits for the copies that its success takes along.
+func (u *uploads) putAll(ctx context.Context, f *flight, before []*flight, runID string, parts []*part) bool {
+	defer u.end(f, parts)
+	for _, b := range before {
+		<-b.over
+	}
+	what := "result"
+	for i, p := range parts {
+		written, err := u.putNew(ctx, f, p)
+		if err != nil {
+			u.failed(f, runID, what, parts[i:], err) // what keeps this one from its bucket keeps the next one, too
+			return false
+		}
+		if p.kept != "" {
+			os.Remove(p.kept)
+		}
+		u.log.Info(what+" uploaded", "event", "result_uploaded", "run_id", runID, "origin", p.to.String(), "bytes", len(p.content.Body), "generation", written.Generation)
+		what = "report"
+	}
+	return true
 }
 
 // stay is the turn of an upload that does not set out.
@@ -172,7 +181,6 @@ func (u *uploads) end(f *flight, parts []*part) {
 			delete(u.flights, p.to)
 		}
 	}
-	f.giveWay()
 	close(f.over)
 }
 
